@@ -1,0 +1,152 @@
+"""Colour spaces in `keras.ops`: sRGB <-> CIE Lab (D65), and the scales in which networks see them.
+
+A colour photo is split into lightness L (0..100), which a gray photo already has, and the two colour
+axes a (green to red) and b (blue to yellow), which a network has to invent. Every function takes arrays
+or tensors of any Keras backend with any leading dimensions, and is differentiable.
+"""
+
+from keras import ops
+
+# The network sees lightness as L / LIGHTNESS_SCALE - 1, in [-1, 1], and answers ab / AB_SCALE. In the
+# sRGB gamut a lies in [-86.2, 98.3] and b in [-107.9, 94.5], so that ab / AB_SCALE stays inside (-1, 1).
+LIGHTNESS_SCALE = 50.0
+AB_SCALE = 128.0
+
+# IEC 61966-2-1 primaries and D65 white (2 degree observer), the figures scikit-image uses.
+_XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+_RGB_FROM_XYZ = (
+    (3.240481343, -1.537151516, -0.498536326),
+    (-0.969254950, 1.875990001, 0.041555927),
+    (0.055646640, -0.204041338, 1.057311070),
+)
+_WHITE = (0.95047, 1.0, 1.08883)
+
+# CIE's f is a cube root, with a straight line below _F_KNEE that keeps its slope finite at black.
+_F_KNEE = 0.008856
+_F_SLOPE = 7.787
+_F_OFFSET = 16.0 / 116.0
+
+# Twelve halvings place the border of the gamut to 1/4096 of the chroma: below half an 8-bit step.
+_GAMUT_STEPS = 12
+_GAMUT_SLACK = 1e-4  # of linear RGB: what rounding leaves on colours that are exactly in gamut
+
+
+def rgb_to_lab(rgb):
+    """Converts sRGB to CIE Lab under D65, as scikit-image's `rgb2lab` does.
+
+    Args:
+        rgb: float tensor (..., 3), sRGB in [0, 1].
+
+    Returns:
+        Float tensor (..., 3): L in [0, 100], a and b in about [-108, 99].
+    """
+    rgb = ops.convert_to_tensor(rgb)
+    # Each branch is fed only values it is smooth on: a where() passes NaN gradients of the unused one.
+    curved = ((ops.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4
+    linear = ops.where(rgb > 0.04045, curved, rgb / 12.92)
+    xyz = _mix(linear, _XYZ_FROM_RGB) / ops.convert_to_tensor(_WHITE, dtype=linear.dtype)
+    root = ops.maximum(xyz, _F_KNEE) ** (1.0 / 3.0)
+    f = ops.where(xyz > _F_KNEE, root, _F_SLOPE * xyz + _F_OFFSET)
+    fx, fy, fz = f[..., 0], f[..., 1], f[..., 2]
+    return ops.stack([116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)], axis=-1)
+
+
+def lab_to_rgb(lab):
+    """Converts CIE Lab under D65 to sRGB, clipping each channel to [0, 1].
+
+    The clip shifts the lightness of colours outside the gamut: see `clip_to_gamut`.
+
+    Args:
+        lab: float tensor (..., 3), L in [0, 100], a and b in Lab units.
+
+    Returns:
+        Float tensor (..., 3), sRGB in [0, 1].
+    """
+    linear = ops.clip(_lab_to_linear_rgb(ops.convert_to_tensor(lab)), 0.0, 1.0)
+    curved = 1.055 * ops.maximum(linear, 0.0031308) ** (1.0 / 2.4) - 0.055
+    return ops.where(linear > 0.0031308, curved, 12.92 * linear)
+
+
+def is_in_gamut(lab):
+    """Tells which Lab colours sRGB can show.
+
+    Args:
+        lab: float tensor (..., 3), L in [0, 100], a and b in Lab units.
+
+    Returns:
+        Boolean tensor (...).
+    """
+    linear = _lab_to_linear_rgb(ops.convert_to_tensor(lab))
+    inside = ops.logical_and(linear >= -_GAMUT_SLACK, linear <= 1.0 + _GAMUT_SLACK)
+    return ops.all(inside, axis=-1)
+
+
+def clip_to_gamut(lab):
+    """Brings colours into the sRGB gamut by reducing chroma; lightness and hue stay as they are.
+
+    Clipping RGB channels instead would change the lightness, which is the one thing that a colorizer
+    knows for certain.
+
+    Args:
+        lab: float tensor (..., 3), L in [0, 100], a and b in Lab units.
+
+    Returns:
+        Float tensor (..., 3), the same L, and a and b multiplied by the largest factor in [0, 1] that
+        sRGB can show (found by bisection). Colours in gamut come back unchanged.
+    """
+    lab = ops.convert_to_tensor(lab)
+    lightness, ab = lab[..., :1], lab[..., 1:]
+    low, high = ops.zeros_like(lightness), ops.ones_like(lightness)
+    for _ in range(_GAMUT_STEPS):
+        middle = (low + high) / 2.0
+        inside = is_in_gamut(ops.concatenate([lightness, ab * middle], axis=-1))[..., None]
+        low, high = ops.where(inside, middle, low), ops.where(inside, high, middle)
+    factor = ops.where(is_in_gamut(lab)[..., None], ops.ones_like(low), low)
+    return ops.concatenate([lightness, ab * factor], axis=-1)
+
+
+def split_lightness_ab(rgb):
+    """Splits colour pictures into what a network is given and what it has to answer.
+
+    The one preprocessing, for training, prediction and evaluation alike.
+
+    Args:
+        rgb: float tensor (..., 3), sRGB in [0, 1].
+
+    Returns:
+        Lightness (..., 1), L / LIGHTNESS_SCALE - 1 in [-1, 1]; and ab / AB_SCALE (..., 2) in (-1, 1).
+    """
+    lab = rgb_to_lab(rgb)
+    return lab[..., :1] / LIGHTNESS_SCALE - 1.0, lab[..., 1:] / AB_SCALE
+
+
+def join_lightness_ab(lightness, ab):
+    """Puts lightness and colour together again, the inverse of `split_lightness_ab`.
+
+    Args:
+        lightness: float tensor (..., 1) in [-1, 1].
+        ab: float tensor (..., 2), ab / AB_SCALE.
+
+    Returns:
+        Float tensor (..., 3), sRGB in [0, 1]; colours that sRGB cannot show have lost chroma, not
+        lightness.
+    """
+    lab = ops.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
+    return lab_to_rgb(clip_to_gamut(lab))
+
+
+def _lab_to_linear_rgb(lab):
+    """Lab (..., 3) -> linear RGB (..., 3), outside [0, 1] where sRGB cannot show the colour."""
+    fy = (lab[..., 0] + 16.0) / 116.0
+    f = ops.stack([fy + lab[..., 1] / 500.0, fy, fy - lab[..., 2] / 200.0], axis=-1)
+    xyz = ops.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
+    return _mix(xyz * ops.convert_to_tensor(_WHITE, dtype=xyz.dtype), _RGB_FROM_XYZ)
+
+
+def _mix(channels, matrix):
+    """Multiplies each (..., 3) vector by a 3x3 matrix."""
+    return ops.matmul(channels, ops.transpose(ops.convert_to_tensor(matrix, dtype=channels.dtype)))

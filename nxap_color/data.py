@@ -1,0 +1,305 @@
+"""Training data: from a folder or zip of photos, or a tensorflow-datasets name, to batches for `fit`.
+
+    source -> photos (RGB, any size) -> crops (RGB, one size) -> batches (lightness, ab)
+
+Files are read where they lie, also inside a zip; broken and gray ones are left out and counted.
+"""
+
+import functools
+import hashlib
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nxap_color.color import AB_SCALE, split_lightness_ab
+from nxap_color.image_io import PhotoError, is_photo, read_photo
+
+# A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
+# 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 parted
+# gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
+GRAY_SPREAD = 5.0
+
+_ZIP_MEMBER = "::"  # "photos.zip::cats/1.jpg" names a file inside a zip
+
+
+@dataclass
+class Photos:
+    """Photos to train and to validate on, no file in both.
+
+    Attributes:
+        train: function epoch -> `tf.data.Dataset` of one pass in an order that depends on the epoch.
+        validation: `tf.data.Dataset` of one pass, always in the same order. Both yield (name, rgb),
+            rgb uint8 (H, W, 3) of any size, or (0, 0, 3) for a file that could not be read.
+        num_train: number of training photos, broken and gray ones included.
+        num_validation: the same for validation.
+        digest: names the exact set of files; two runs with the same digest saw the same data.
+        skipped: names of what was left out so far, under "broken" and "gray".
+    """
+
+    train: callable
+    validation: tf.data.Dataset
+    num_train: int
+    num_validation: int
+    digest: str
+    skipped: dict = field(default_factory=lambda: {"broken": set(), "gray": set()})
+
+
+def load_photos(sources, validation_fraction=0.02, seed=0):
+    """Opens one or more sources of colour photos and splits them into training and validation.
+
+    Args:
+        sources: list of folders (searched recursively), zips of photos, single photos, or one
+            `tfds:NAME` alone.
+        validation_fraction: in (0, 1), the share kept for validation. Files are assigned by a hash of
+            their name and the seed, so that a file added later moves no other one.
+        seed: whole number, decides the split and the order.
+
+    Returns:
+        `Photos`.
+
+    Raises:
+        ValueError: if there are too few photos to split, or a source is none of the above.
+        FileNotFoundError: if a source is missing.
+        ConnectionError: if a tensorflow-datasets name has to be downloaded and there is no internet.
+    """
+    if len(sources) == 1 and str(sources[0]).startswith("tfds:"):
+        from nxap_color.data_tfds import load_tfds
+
+        return load_tfds(str(sources[0]).removeprefix("tfds:"), validation_fraction, seed)
+    names = [name for source in sources for name in list_photos(source)]
+    validation = [name for name in names if _hash_fraction(name, seed) < validation_fraction]
+    train = sorted(set(names) - set(validation))
+    if not train or not validation:
+        raise ValueError(
+            f"{', '.join(map(str, sources))}: {len(names)} photos give {len(train)} for training and "
+            f"{len(validation)} for validation; both need at least one. Add photos or raise the "
+            "validation fraction."
+        )
+
+    def shuffled(epoch):
+        order = tf.random.experimental.stateless_shuffle(train, seed=(seed, epoch))
+        return tf.data.Dataset.from_tensor_slices(order).map(_decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+    ordered = tf.data.Dataset.from_tensor_slices(validation)
+    listing = sorted(f"{_own_name(name)} {_file_size(name)}" for name in names)
+    digest = hashlib.sha256("\n".join(listing).encode())
+    return Photos(
+        train=shuffled,
+        validation=ordered.map(_decode, num_parallel_calls=tf.data.AUTOTUNE),
+        num_train=len(train),
+        num_validation=len(validation),
+        digest=digest.hexdigest()[:16],
+    )
+
+
+def list_photos(source):
+    """Lists the photos of a source.
+
+    Args:
+        source: a folder (searched recursively), a zip, or a photo.
+
+    Returns:
+        Sorted list of names: a path, or "ZIP::MEMBER" for a file inside a zip.
+
+    Raises:
+        FileNotFoundError: if the source is missing.
+        ValueError: if it is a file, but neither a photo nor a zip.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return sorted(str(file) for file in path.rglob("*") if file.is_file() and is_photo(file))
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {source}: expected a folder or a zip of photos.")
+    if zipfile.is_zipfile(path):
+        members = _open_zip(str(path)).namelist()
+        return sorted(f"{path}{_ZIP_MEMBER}{member}" for member in members if is_photo(member))
+    if is_photo(path):
+        return [str(path)]
+    raise ValueError(f"{source} is neither a folder, nor a zip, nor a photo.")
+
+
+def is_gray(rgb):
+    """Tells whether a photo has so little colour that it would teach a network to leave things gray.
+
+    Args:
+        rgb: uint8 array (H, W, 3), sRGB.
+
+    Returns:
+        True for gray and evenly toned (sepia) photos: spread of the opponent colours < `GRAY_SPREAD`.
+    """
+    # Every fourth pixel is enough, and 16 times as fast.
+    red, green, blue = np.moveaxis(rgb[::4, ::4].astype("float32"), -1, 0)
+    spread = np.hypot((red - green).std(), ((red + green) / 2.0 - blue).std())
+    return bool(spread < GRAY_SPREAD)
+
+
+def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_epoch=0, min_crop=0.6):
+    """Builds the endless training pipeline: random crops and flips, in batches of (lightness, ab).
+
+    Every epoch has exactly `num_batches` batches and depends only on the seed and its own number, so
+    that a run resumed at an epoch sees what it would have seen without the stop.
+
+    Args:
+        photos: `Photos`.
+        image_size: (height, width) of the crops after resizing.
+        batch_size: photos in a batch.
+        num_batches: batches in an epoch. Where the photos give fewer, the epoch starts over on them.
+        seed: whole number; the same one gives the same batches.
+        first_epoch: number of the epoch to start with.
+        min_crop: in (0, 1], the smallest side of a crop, as a share of the largest crop of this shape.
+
+    Returns:
+        `tf.data.Dataset` of lightness float32 (batch, height, width, 1) in [-1, 1] and ab / AB_SCALE
+        float32 (batch, height, width, 2).
+    """
+
+    def epoch_batches(epoch):
+        usable = _keep_usable(photos.train(epoch), photos.skipped).repeat()
+        crops = usable.enumerate().map(
+            lambda index, rgb: random_crop(rgb, image_size, min_crop, (index, epoch + seed * 1_000_000)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return crops.batch(batch_size, drop_remainder=True).take(num_batches)
+
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
+    return _to_lightness_ab(epochs.flat_map(epoch_batches)).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_batches(photos, image_size, batch_size):
+    """Builds the validation pipeline: one pass, the middle of each photo, nothing random.
+
+    Args:
+        photos: `Photos`.
+        image_size: (height, width) of the crops after resizing.
+        batch_size: photos in a batch; the last one may be smaller.
+
+    Returns:
+        `tf.data.Dataset`, as from `training_batches`.
+    """
+    crops = _keep_usable(photos.validation, photos.skipped).map(
+        lambda rgb: centre_crop(rgb, image_size), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return _to_lightness_ab(crops.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
+
+
+def mean_ab(batches, num_batches=100):
+    """Averages the colour of training batches: the answer of a network that learned nothing else.
+
+    Args:
+        batches: `tf.data.Dataset` of (lightness, ab), as from `training_batches`.
+        num_batches: how many of them to average.
+
+    Returns:
+        (a, b) in ab units, float64 array (2,).
+    """
+    means = [np.mean(ab, axis=(0, 1, 2), dtype="float64") for _, ab in batches.take(num_batches)]
+    return AB_SCALE * np.mean(means, axis=0)
+
+
+def random_crop(rgb, image_size, min_crop, seed):
+    """Cuts a random part in the shape of `image_size`, resizes it, and mirrors every second one.
+
+    Only colours that are really there come out: no rotation or shear, whose filled corners would teach
+    false colours, and no squashing.
+
+    Args:
+        rgb: uint8 tensor (H, W, 3).
+        image_size: (height, width) to resize to.
+        min_crop: the crop's side is drawn from [min_crop, 1] times the largest that fits.
+        seed: two whole numbers; the same pair gives the same crop.
+
+    Returns:
+        float32 tensor (height, width, 3), sRGB in [0, 1].
+    """
+    seed = tf.cast(seed, tf.int64)
+    share, top, left, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
+    crop = _crop(rgb, image_size, min_crop + share * (1.0 - min_crop), top, left)
+    return tf.cond(mirror < 0.5, lambda: crop, lambda: crop[:, ::-1])
+
+
+def centre_crop(rgb, image_size):
+    """Cuts the largest middle part in the shape of `image_size`; arguments and result as `random_crop`."""
+    return _crop(rgb, image_size, 1.0, 0.5, 0.5)
+
+
+def _crop(rgb, image_size, share, top, left):
+    """`share` of the largest crop, placed at the shares `top` and `left` of the room there is."""
+    height, width = image_size
+    size = tf.cast(tf.shape(rgb)[:2], tf.float32)
+    scale = tf.minimum(size[0] / height, size[1] / width) * share
+    crop_size = tf.maximum(tf.round(tf.stack([height * scale, width * scale])), 1.0)
+    start = tf.cast((size - crop_size + 1.0) * tf.stack([top, left]), tf.int32)
+    crop_size = tf.cast(crop_size, tf.int32)
+    start = tf.minimum(start, tf.shape(rgb)[:2] - crop_size)
+    crop = tf.slice(rgb, tf.concat([start, [0]], 0), tf.concat([crop_size, [3]], 0))
+    crop = tf.image.resize(crop, image_size, antialias=True) / 255.0
+    return tf.ensure_shape(crop, (height, width, 3))
+
+
+def _keep_usable(photos, skipped):
+    """(name, rgb) -> rgb, without broken and gray photos, whose names go into `skipped`."""
+
+    def usable(name, rgb):
+        reason = "broken" if rgb.size == 0 else "gray" if is_gray(rgb) else None
+        if reason:
+            skipped[reason].add(name.decode() if isinstance(name, bytes) else str(name))
+        return np.bool_(reason is None)
+
+    def keep(name, rgb):
+        return tf.ensure_shape(tf.numpy_function(usable, (name, rgb), tf.bool), ())
+
+    return photos.filter(keep).map(lambda name, rgb: rgb)
+
+
+def _to_lightness_ab(batches):
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"The training pipeline needs Keras on TensorFlow, received {keras.backend.backend()}. "
+            "Set KERAS_BACKEND=tensorflow."
+        )
+    return batches.map(split_lightness_ab, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _decode(name):
+    """Name -> (name, rgb uint8 (H, W, 3)); (0, 0, 3) if the file cannot be read."""
+
+    def read(name):
+        try:
+            rgb = read_photo(_open_file(name.decode())).rgb
+        except (PhotoError, OSError, zipfile.BadZipFile):
+            return np.zeros((0, 0, 3), "uint8")
+        return rgb if rgb.dtype == np.uint8 else (rgb // 257).astype("uint8")
+
+    rgb = tf.numpy_function(read, (name,), tf.uint8)
+    return name, tf.ensure_shape(rgb, (None, None, 3))
+
+
+def _open_file(name):
+    """Path for a file of its own, open stream for one inside a zip."""
+    container, separator, member = name.partition(_ZIP_MEMBER)
+    return _open_zip(container).open(member) if separator else name
+
+
+@functools.lru_cache(maxsize=64)
+def _open_zip(path):
+    return zipfile.ZipFile(path)  # reading from several threads is safe: each stream has its own place
+
+
+def _file_size(name):
+    container, separator, member = name.partition(_ZIP_MEMBER)
+    return _open_zip(container).getinfo(member).file_size if separator else Path(name).stat().st_size
+
+
+def _own_name(name):
+    """The name without where it lies: the member of a zip, or the file's last part."""
+    return name.partition(_ZIP_MEMBER)[2] or Path(name).name
+
+
+def _hash_fraction(name, seed):
+    """A number in [0, 1) that depends on nothing but the file's own name and the seed."""
+    digest = hashlib.sha256(f"{seed}:{_own_name(name)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64

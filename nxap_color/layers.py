@@ -1,0 +1,98 @@
+"""Reusable Keras layers: resizing to a skip connection's size, and joint upsampling of colour."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class ResizeLike(keras.layers.Layer):
+    """Resizes a feature map to the height and width of another one, bilinearly.
+
+    Used before a skip connection is concatenated, where `UpSampling2D` would need sizes known in advance
+    and would miss by one row where a strided convolution met an odd size.
+
+    Args:
+        **kwargs: `name`, `dtype` and what else every layer takes.
+
+    Input shape:
+        Two tensors: `inputs` (batch, h, w, channels) and `like` (batch, H, W, any).
+
+    Output shape:
+        (batch, H, W, channels), values in the range of `inputs`.
+
+    Example:
+        >>> ResizeLike()(keras.ops.ones((1, 4, 5, 8)), keras.ops.ones((1, 7, 9, 2))).shape
+        (1, 7, 9, 8)
+    """
+
+    def call(self, inputs, like):
+        size = ops.shape(like)[1:3]
+        return ops.image.resize(inputs, size, interpolation="bilinear", data_format="channels_last")
+
+    def compute_output_shape(self, inputs_shape, like_shape):
+        return (inputs_shape[0], like_shape[1], like_shape[2], inputs_shape[3])
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class GuidedUpsampling(keras.layers.Layer):
+    """Brings low-resolution colour to full size with edges where the lightness has them.
+
+    The fast guided filter: in a window around each low-resolution pixel ab is fitted as a linear function
+    of lightness, the coefficients are smoothed and brought to full size bilinearly, and applied to the
+    full-size lightness. Used after the network, which decides colours at a small size.
+
+    Reference:
+        He, Sun, Tang: Guided Image Filtering, ECCV 2010; He, Sun: Fast Guided Filter, arXiv 1505.00996.
+
+    Args:
+        radius: whole number of low-resolution pixels, the window is 2 * radius + 1 wide.
+        epsilon: float > 0, in squared L units. Lightness contrast well below its square root is taken
+            for texture that says nothing about colour.
+        **kwargs: `name`, `dtype` and what else every layer takes.
+
+    Input shape:
+        Two tensors: `ab` (batch, h, w, 2) in ab units, and `lightness` (batch, H, W, 1), L in [0, 100],
+        of the same scene; H >= h and W >= w.
+
+    Output shape:
+        (batch, H, W, 2), ab units.
+
+    Example:
+        >>> GuidedUpsampling()(keras.ops.ones((1, 8, 8, 2)), keras.ops.ones((1, 37, 53, 1))).shape
+        (1, 37, 53, 2)
+    """
+
+    def __init__(self, radius=1, epsilon=25.0, **kwargs):
+        super().__init__(**kwargs)
+        if radius < 1 or epsilon <= 0:
+            raise ValueError(
+                f"GuidedUpsampling needs radius >= 1 and epsilon > 0, received radius={radius} and "
+                f"epsilon={epsilon}."
+            )
+        self.radius = radius
+        self.epsilon = epsilon
+
+    def call(self, ab, lightness):
+        small = ops.image.resize(
+            lightness, ops.shape(ab)[1:3], "bilinear", antialias=True, data_format="channels_last"
+        )
+        mean_lightness, mean_ab = self._window_mean(small), self._window_mean(ab)
+        variance = self._window_mean(small * small) - mean_lightness * mean_lightness
+        covariance = self._window_mean(small * ab) - mean_lightness * mean_ab
+        slope = covariance / (ops.maximum(variance, 0.0) + self.epsilon)
+        offset = mean_ab - slope * mean_lightness
+        coefficients = ops.concatenate([self._window_mean(slope), self._window_mean(offset)], axis=-1)
+        size = ops.shape(lightness)[1:3]
+        coefficients = ops.image.resize(coefficients, size, "bilinear", data_format="channels_last")
+        return coefficients[..., :2] * lightness + coefficients[..., 2:]
+
+    def _window_mean(self, x):
+        """Mean over the window around each pixel; at the border over the part inside the picture."""
+        side = 2 * self.radius + 1
+        return ops.average_pool(x, side, strides=1, padding="same", data_format="channels_last")
+
+    def compute_output_shape(self, ab_shape, lightness_shape):
+        return (ab_shape[0], lightness_shape[1], lightness_shape[2], ab_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "radius": self.radius, "epsilon": self.epsilon}

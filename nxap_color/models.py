@@ -1,0 +1,144 @@
+"""Functional-API builders of the colorization networks, and loading them from a name or a file.
+
+Every network takes lightness (batch, height, width, 1) in [-1, 1], of any height and width that are
+multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2).
+"""
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from nxap_color.layers import ResizeLike
+
+SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
+SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
+DEFAULT_MODEL = "unet"
+
+# EfficientNet-Lite0: (expansion, channels, blocks, stride of the first block, kernel) of each stage.
+# https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+LITE0_STEM = 32
+LITE0_STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def build_autoencoder(name="autoencoder"):
+    """Builds the plain encoder-decoder that this project started from: the baseline.
+
+    3x3 convolutions with ReLU, strides of 2 on the way down and nearest-neighbour upsampling on the way
+    up; no skip connections, so that what the bottleneck (1/8 of the input) loses stays lost.
+
+    Args:
+        name: the model's name.
+
+    Returns:
+        A functional `keras.Model`, 3.9 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
+        ab / AB_SCALE (batch, H, W, 2) in (-1, 1).
+    """
+
+    def conv(x, filters, strides=1):
+        return layers.Conv2D(filters, 3, strides, "same", activation="relu")(x)
+
+    inputs = keras.Input((None, None, 1), name="lightness")
+    x = inputs
+    for filters, strides in ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2)):
+        x = conv(x, filters, strides)
+    for filters in (512, 256, 128):  # bottleneck, (H/8, W/8)
+        x = conv(x, filters)
+    x = layers.UpSampling2D(2)(x)
+    x = conv(x, 64)
+    x = layers.UpSampling2D(2)(x)
+    x = conv(x, 32)  # (H/2, W/2, 32)
+    x = layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    # Upsampling after the last convolution makes the colour blocky; kept, since it is the baseline's.
+    outputs = layers.UpSampling2D(2, name="ab")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def build_unet(decoder_filters=(160, 96, 64), name="unet"):
+    """Builds the U-Net: an EfficientNet-Lite0 encoder, and a decoder joined to it by skip connections.
+
+    The encoder is laid out so that ImageNet weights fit (`pretrained.load_imagenet_encoder`); its batch
+    normalisation is folded into the convolutions, which doubles the speed of training on a CPU. The
+    decoder stops at 1/4 of the input: colour varies slowly, and `GuidedUpsampling` brings it to full
+    size along the edges of the lightness.
+
+    Reference:
+        Ronneberger et al.: U-Net, MICCAI 2015; Tan, Le: EfficientNet, ICML 2019 (Lite0 variant: ReLU6,
+        no squeeze-and-excitation).
+
+    Args:
+        decoder_filters: three channel counts, at 1/16, 1/8 and 1/4 of the input.
+        name: the model's name.
+
+    Returns:
+        A functional `keras.Model`, 4.2 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
+        ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
+
+    Raises:
+        ValueError: if `decoder_filters` has not three entries.
+    """
+    if len(decoder_filters) != 3:
+        raise ValueError(f"decoder_filters needs 3 channel counts, received {decoder_filters}.")
+    inputs = keras.Input((None, None, 1), name="lightness")
+    x, skips = _lite0_encoder(inputs)  # x: (H/32, W/32, 320)
+    for filters, skip in zip(decoder_filters, reversed(skips), strict=True):
+        name_here = f"decoder_{filters}"
+        x = ResizeLike(name=f"{name_here}_up")(x, skip)
+        x = layers.Concatenate(name=f"{name_here}_skip")([x, skip])
+        x = _decoder_conv(x, filters, name_here)
+    x = _decoder_conv(x, decoder_filters[-1], "decoder_head")  # (H/4, W/4)
+    # Zeros to start with: the untrained network answers gray, from where every colour is equally far.
+    outputs = layers.Conv2D(2, 1, kernel_initializer="zeros", name="ab")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _decoder_conv(x, filters, name):
+    return layers.Conv2D(
+        filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name
+    )(x)
+
+
+def _lite0_encoder(x):
+    """(H, W, 1) -> (H/32, W/32, 320), and the skips (H/4, 24), (H/8, 40), (H/16, 112)."""
+    x = _lite0_conv(x, LITE0_STEM, 3, 2, "encoder_stem")
+    skips, index = [], 0
+    for expansion, filters, blocks, strides, kernel in LITE0_STAGES:
+        if strides == 2 and index > 1:  # the last features of a size, before the next halving
+            skips.append(x)
+        for block in range(blocks):
+            x = _inverted_residual(
+                x, filters, kernel, strides if block == 0 else 1, expansion, f"encoder_block{index}"
+            )
+            index += 1
+    return x, skips
+
+
+def _inverted_residual(x, filters, kernel, strides, expansion, name):
+    """Expand by 1x1, filter each channel on its own, project by 1x1 without activation (MobileNetV2)."""
+    shortcut = x
+    if expansion != 1:
+        x = _lite0_conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand")
+    x = layers.DepthwiseConv2D(
+        kernel, strides, "same", depthwise_initializer="he_normal", name=f"{name}_depthwise"
+    )(x)
+    x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(x)
+    x = layers.Conv2D(filters, 1, kernel_initializer="he_normal", name=f"{name}_project")(x)
+    if strides == 1 and shortcut.shape[-1] == filters:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x
+
+
+def _lite0_conv(x, filters, kernel, strides, name):
+    x = layers.Conv2D(filters, kernel, strides, "same", kernel_initializer="he_normal", name=name)(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+ARCHITECTURES = {"autoencoder": build_autoencoder, "unet": build_unet}

@@ -1,0 +1,33 @@
+"""Figures for notebooks, reports and command lines."""
+
+import numpy as np
+from PIL import Image
+
+
+def contact_sheet(rows, height=160, gap=4):
+    """Puts pictures into rows, all of one height, on white.
+
+    Args:
+        rows: list of lists of pictures, uint8 (H, W, 3) or float (H, W, 3) in [0, 1], sRGB.
+        height: pixels of each row.
+        gap: white pixels between pictures.
+
+    Returns:
+        uint8 array (H, W, 3).
+    """
+    strips = []
+    for row in rows:
+        tiles = [_to_height(picture, height) for picture in row]
+        space = np.full((height, gap, 3), 255, "uint8")
+        strips.append(np.concatenate([part for tile in tiles for part in (tile, space)][:-1], axis=1))
+    width = max(strip.shape[1] for strip in strips)
+    padded = [np.pad(s, ((0, gap), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
+    return np.concatenate(padded)[:-gap]
+
+
+def _to_height(picture, height):
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8:
+        picture = np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))

@@ -1,0 +1,50 @@
+"""What the command lines share: a quiet start, and values of arguments checked."""
+
+import argparse
+import contextlib
+import os
+import tempfile
+
+
+@contextlib.contextmanager
+def quiet_start():
+    """Keeps the log lines of TensorFlow's start off the terminal.
+
+    Its native code writes them to file descriptor 2 before any Python setting applies; they tell a user
+    who colours a photo nothing. If the start fails, what was held back is printed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(kept, held_back.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def positive(text):
+    """An `argparse` type: a whole number above 0."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text}")
+    return int(text)
+
+
+def positive_float(text):
+    """An `argparse` type: a number above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number above 0, received {text}")
+
+
+def side(text):
+    """An `argparse` type: the side of a picture that a network can halve five times."""
+    if positive(text) % 32:
+        raise argparse.ArgumentTypeError(f"expected a multiple of 32, received {text}")
+    return int(text)

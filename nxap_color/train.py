@@ -1,0 +1,207 @@
+"""Trains a colorization network: `python -m nxap_color.train SOURCE`."""
+
+import argparse
+import math
+import os
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from nxap_color.terminal import positive, positive_float, quiet_start, side
+
+
+def make_parser():
+    """Builds the parser of the command line; `--help` shows the meaning and the defaults."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nxap_color.train",
+        description="Train a network that colours gray photos, on colour photos.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", nargs="+", metavar="SOURCE", help="folder or zip of photos (several mix), or tfds:NAME")
+    add("--arch", choices=("autoencoder", "unet"), default="unet", help="the network")
+    add("--imagenet", action="store_true", help="start the unet's encoder from ImageNet weights")
+    add("--loss", choices=("huber", "mse"), default="huber", help="see nxap_color/losses.py")
+    add("--image-size", type=side, default=128, help="side of the crops in pixels, a multiple of 32")
+    add("--batch-size", type=positive, default=32, help="photos in a step")
+    add("--epochs", type=positive, default=10, help="how often the validation photos are looked at")
+    add("--steps", type=positive, help="steps in an epoch; without it one pass over the photos")
+    add("--learning-rate", type=positive_float, default=8e-4, help="highest rate, which then falls to 0")
+    add("--encoder-rate", type=positive_float, help="share of it for the encoder; 1, or 1/16 with --imagenet")
+    add("--validation", type=positive_float, default=0.02, help="share of the photos kept for validation")
+    add("--seed", type=int, default=0, help="decides split, order, crops and initial weights")
+    add("--sample-every", type=positive, default=5, help="epochs between two sample pictures")
+    add("--output", type=Path, default=Path("runs/model.keras"), help="where the best epoch is saved")
+    add("--resume", action="store_true", help="go on with this run where it was stopped")
+    add("--overwrite", action="store_true", help="start anew although OUTPUT exists")
+    return parser
+
+
+def train(args):
+    """Runs a training; writes the best model, its recipe, its log and sample pictures.
+
+    Beside `args.output` (FILE.keras, the best epoch on the validation photos) stand FILE.json (the
+    recipe), FILE.csv (a line per epoch) and FILE.samples/ (gray, result and truth side by side).
+    FILE.resume/ holds what `--resume` needs and goes when the run is complete.
+
+    Args:
+        args: the namespace of `make_parser`.
+
+    Returns:
+        The recipe, a dict.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: for arguments or photos that cannot be used.
+        FloatingPointError: if the loss became NaN or infinite.
+    """
+    import keras
+
+    from nxap_color import data, training
+
+    # Keras cannot know how many photos the pipeline leaves out, and takes the end of a pass for a lack.
+    warnings.filterwarnings("ignore", message="Your input ran out of data")
+    keras.utils.set_random_seed(args.seed)
+    run = training.Run(args.output)
+    first_epoch = run.resume(vars(args)) if args.resume else run.start(vars(args), args.overwrite)
+    photos = data.load_photos(args.source, args.validation, args.seed)
+    print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
+    steps = args.steps or max(1, photos.num_train // args.batch_size)
+    size = (args.image_size, args.image_size)
+    batches = data.training_batches(photos, size, args.batch_size, steps, args.seed, first_epoch)
+    validation = data.validation_batches(photos, size, args.batch_size)
+    model = build_model(args)
+    # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
+    trainer = compile_trainer(model, args, steps)
+    trainer.fit(
+        batches,
+        epochs=args.epochs,
+        steps_per_epoch=steps,
+        validation_data=validation,
+        callbacks=run.callbacks(model, validation, args.sample_every),
+        shuffle=False,  # the pipeline does
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    last_loss = float(run.history()[-1]["loss"])
+    if not math.isfinite(last_loss):
+        raise FloatingPointError(
+            f"The loss became {last_loss}: try a lower --learning-rate than {args.learning_rate:g}."
+        )
+    recipe = make_recipe(args, model, photos, steps, data.mean_ab(batches), run.history())
+    run.finish(recipe)
+    return recipe
+
+
+def build_model(args):
+    """Builds the network that `args` names, with ImageNet weights in its encoder if asked for."""
+    from nxap_color import models, pretrained
+
+    model = models.ARCHITECTURES[args.arch]()
+    if args.imagenet:
+        pretrained.load_imagenet_encoder(model)
+    return model
+
+
+def compile_trainer(model, args, steps):
+    """Wraps a model's layers in a second model that has optimizer, loss and metrics.
+
+    Args:
+        model: the network; the trainer shares its weights.
+        args: the namespace of `make_parser`.
+        steps: steps in an epoch.
+
+    Returns:
+        A compiled `keras.Model`.
+    """
+    import keras
+
+    from nxap_color import losses, metrics, training
+
+    total = steps * args.epochs
+    warm_up = min(500, total // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, total - warm_up), warmup_target=args.learning_rate, warmup_steps=warm_up
+    )
+    encoder_rate = args.encoder_rate or (1 / 16 if args.imagenet else 1.0)
+    trainer = keras.Model(model.inputs, model.outputs, name=f"{model.name}_trainer")
+    trainer.compile(
+        optimizer=training.EncoderAdam(rate, encoder_rate),
+        loss=losses.LOSSES[args.loss](),
+        metrics=[metrics.AbError(), metrics.ChromaRatio()],
+    )
+    return trainer
+
+
+def make_recipe(args, model, photos, steps, mean_ab, history):
+    """Puts together what is needed to run a training again, and what came of it.
+
+    Args:
+        args: the namespace of `make_parser`.
+        model: the network.
+        photos: the `data.Photos` it was trained on.
+        steps: steps in an epoch.
+        mean_ab: the mean colour of the training photos, (a, b) in ab units.
+        history: the log, a list of dicts.
+
+    Returns:
+        A dict of plain JSON values.
+    """
+    import keras
+    import tensorflow as tf
+
+    from nxap_color import training
+
+    best = min(history, key=lambda row: float(row["val_loss"]))
+    return {
+        "arguments": training.plain_arguments(vars(args)),
+        "network_size": args.image_size,
+        "parameters": model.count_params(),
+        "data": {
+            "train": photos.num_train,
+            "validation": photos.num_validation,
+            "left_out": {reason: len(names) for reason, names in photos.skipped.items()},
+            "digest": photos.digest,
+            "mean_ab": [round(float(value), 2) for value in mean_ab],
+        },
+        "steps": steps * args.epochs,
+        "minutes": round(sum(float(row["seconds"]) for row in history) / 60, 1),
+        "cpu_minutes": round(sum(float(row["cpu_seconds"]) for row in history) / 60, 1),
+        "best_epoch": {key: float(value) for key, value in best.items()},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device_names(tf)}",
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+        },
+        "finished": time.strftime("%Y-%m-%d"),
+    }
+
+
+def device_names(tf):
+    gpus = tf.config.list_physical_devices("GPU")
+    return f"{len(gpus)} GPU" if gpus else "no GPU"
+
+
+def main(arguments=None):
+    args = make_parser().parse_args(arguments)
+    with quiet_start():
+        import tensorflow  # noqa: F401
+    try:
+        recipe = train(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    best = recipe["best_epoch"]
+    print(
+        f"wrote {args.output} after {recipe['minutes']} minutes; on the validation photos: "
+        f"ab error {best['val_ab_error']:.2f}, chroma ratio {best['val_chroma_ratio']:.2f}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
