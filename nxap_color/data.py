@@ -5,25 +5,23 @@
 Files are read where they lie, also inside a zip; broken and gray ones are left out and counted.
 """
 
-import functools
 import hashlib
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from nxap_color.color import AB_SCALE, split_lightness_ab
-from nxap_color.image_io import PhotoError, is_photo, read_photo
+from nxap_color.image_io import PhotoError, read_photo
+from nxap_color.sources import list_photos, open_photo, own_name, photo_size
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
 # 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 parted
 # gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
 GRAY_SPREAD = 5.0
 
-_ZIP_MEMBER = "::"  # "photos.zip::cats/1.jpg" names a file inside a zip
 
 
 @dataclass
@@ -85,7 +83,7 @@ def load_photos(sources, validation_fraction=0.02, seed=0):
         return tf.data.Dataset.from_tensor_slices(order).map(_decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     ordered = tf.data.Dataset.from_tensor_slices(validation)
-    listing = sorted(f"{_own_name(name)} {_file_size(name)}" for name in names)
+    listing = sorted(f"{own_name(name)} {photo_size(name)}" for name in names)
     digest = hashlib.sha256("\n".join(listing).encode())
     return Photos(
         train=shuffled,
@@ -94,32 +92,6 @@ def load_photos(sources, validation_fraction=0.02, seed=0):
         num_validation=len(validation),
         digest=digest.hexdigest()[:16],
     )
-
-
-def list_photos(source):
-    """Lists the photos of a source.
-
-    Args:
-        source: a folder (searched recursively), a zip, or a photo.
-
-    Returns:
-        Sorted list of names: a path, or "ZIP::MEMBER" for a file inside a zip.
-
-    Raises:
-        FileNotFoundError: if the source is missing.
-        ValueError: if it is a file, but neither a photo nor a zip.
-    """
-    path = Path(source)
-    if path.is_dir():
-        return sorted(str(file) for file in path.rglob("*") if file.is_file() and is_photo(file))
-    if not path.exists():
-        raise FileNotFoundError(f"There is no {source}: expected a folder or a zip of photos.")
-    if zipfile.is_zipfile(path):
-        members = _open_zip(str(path)).namelist()
-        return sorted(f"{path}{_ZIP_MEMBER}{member}" for member in members if is_photo(member))
-    if is_photo(path):
-        return [str(path)]
-    raise ValueError(f"{source} is neither a folder, nor a zip, nor a photo.")
 
 
 def is_gray(rgb):
@@ -269,7 +241,7 @@ def _decode(name):
 
     def read(name):
         try:
-            rgb = read_photo(_open_file(name.decode())).rgb
+            rgb = read_photo(open_photo(name.decode())).rgb
         except (PhotoError, OSError, zipfile.BadZipFile):
             return np.zeros((0, 0, 3), "uint8")
         return rgb if rgb.dtype == np.uint8 else (rgb // 257).astype("uint8")
@@ -278,28 +250,7 @@ def _decode(name):
     return name, tf.ensure_shape(rgb, (None, None, 3))
 
 
-def _open_file(name):
-    """Path for a file of its own, open stream for one inside a zip."""
-    container, separator, member = name.partition(_ZIP_MEMBER)
-    return _open_zip(container).open(member) if separator else name
-
-
-@functools.lru_cache(maxsize=64)
-def _open_zip(path):
-    return zipfile.ZipFile(path)  # reading from several threads is safe: each stream has its own place
-
-
-def _file_size(name):
-    container, separator, member = name.partition(_ZIP_MEMBER)
-    return _open_zip(container).getinfo(member).file_size if separator else Path(name).stat().st_size
-
-
-def _own_name(name):
-    """The name without where it lies: the member of a zip, or the file's last part."""
-    return name.partition(_ZIP_MEMBER)[2] or Path(name).name
-
-
 def _hash_fraction(name, seed):
     """A number in [0, 1) that depends on nothing but the file's own name and the seed."""
-    digest = hashlib.sha256(f"{seed}:{_own_name(name)}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{own_name(name)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64

@@ -1,33 +1,39 @@
-"""Reusable Keras layers: resizing to a skip connection's size, and joint upsampling of colour."""
+"""Reusable Keras layers: upsampling to a skip connection's size, and joint upsampling of colour."""
 
 import keras
 from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
-class ResizeLike(keras.layers.Layer):
-    """Resizes a feature map to the height and width of another one, bilinearly.
+class UpsampleLike(keras.layers.Layer):
+    """Doubles a feature map bilinearly and trims it to the height and width of another one.
 
-    Used before a skip connection is concatenated, where `UpSampling2D` would need sizes known in advance
-    and would miss by one row where a strided convolution met an odd size.
+    Used before a skip connection is concatenated. `UpSampling2D` would miss by one row where a strided
+    convolution met an odd size, and its bilinear mode needs sizes that are known in advance.
 
     Args:
         **kwargs: `name`, `dtype` and what else every layer takes.
 
     Input shape:
-        Two tensors: `inputs` (batch, h, w, channels) and `like` (batch, H, W, any).
+        Two tensors: `inputs` (batch, h, w, channels) and `like` (batch, H, W, any), H in {2h - 1, 2h}
+        and W in {2w - 1, 2w}.
 
     Output shape:
         (batch, H, W, channels), values in the range of `inputs`.
 
     Example:
-        >>> ResizeLike()(keras.ops.ones((1, 4, 5, 8)), keras.ops.ones((1, 7, 9, 2))).shape
-        (1, 7, 9, 8)
+        >>> UpsampleLike()(keras.ops.ones((1, 4, 5, 8)), keras.ops.ones((1, 7, 10, 2))).shape
+        (1, 7, 10, 8)
     """
 
     def call(self, inputs, like):
-        size = ops.shape(like)[1:3]
-        return ops.image.resize(inputs, size, interpolation="bilinear", data_format="channels_last")
+        x = ops.repeat(ops.repeat(inputs, 2, axis=1), 2, axis=2)
+        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        # Two means over 2x2 weigh neighbours 1:2:1, which on doubled pixels is bilinear interpolation.
+        for _ in range(2):
+            x = ops.average_pool(x, 2, strides=1, padding="valid", data_format="channels_last")
+        height, width = ops.shape(like)[1:3]
+        return x[:, :height, :width]
 
     def compute_output_shape(self, inputs_shape, like_shape):
         return (inputs_shape[0], like_shape[1], like_shape[2], inputs_shape[3])

@@ -1,7 +1,10 @@
 """Metrics of colorization: Keras metrics to watch a training, and NumPy ones to judge finished photos."""
 
 import keras
+import numpy as np
 from keras import ops
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nxap_color.color import AB_SCALE
 from nxap_color.losses import shrink_to
@@ -61,3 +64,53 @@ def _as_float32(*tensors):
 
 def _chroma(ab):
     return ops.sqrt(ops.sum(ops.square(ab), axis=-1))
+
+
+def compare_photos(result, truth):
+    """Measures a coloured photo against the true one.
+
+    Args:
+        result: uint8 array (H, W, 3), sRGB; H and W at least 7.
+        truth: uint8 array (H, W, 3), sRGB.
+
+    Returns:
+        Dict of floats:
+        psnr: dB on RGB, higher is better; infinite for equal pictures.
+        ssim: structural similarity on RGB, up to 1 (Wang et al. 2004).
+        delta_e: mean CIEDE2000 difference, 0 for equal pictures; about 1 can just be seen.
+        ab_error: root mean squared distance in the ab plane, ab units.
+        colorfulness, true_colorfulness: see `colorfulness`.
+
+    Raises:
+        ValueError: if the shapes differ or a side is below 7 pixels.
+    """
+    if result.shape != truth.shape or min(truth.shape[:2]) < 7:
+        raise ValueError(
+            "Photos to compare must be of one shape and at least 7 pixels high and wide, received "
+            f"{result.shape} and {truth.shape}."
+        )
+    lab, true_lab = rgb2lab(result), rgb2lab(truth)
+    equal = np.array_equal(result, truth)  # of which scikit-image takes the logarithm, with a warning
+    return {
+        "psnr": float("inf") if equal else float(peak_signal_noise_ratio(truth, result, data_range=255)),
+        "ssim": float(structural_similarity(truth, result, channel_axis=2, data_range=255)),
+        "delta_e": float(deltaE_ciede2000(true_lab, lab).mean()),
+        "ab_error": float(np.sqrt(np.square(lab - true_lab)[..., 1:].sum(axis=-1).mean())),
+        "colorfulness": colorfulness(result),
+        "true_colorfulness": colorfulness(truth),
+    }
+
+
+def colorfulness(rgb):
+    """Measures how colourful people find a picture (Hasler, Suesstrunk 2003).
+
+    Args:
+        rgb: uint8 array (H, W, 3), sRGB.
+
+    Returns:
+        Float, 0 for gray, about 40 for an average photo, above 80 for a very colourful one.
+    """
+    red, green, blue = np.moveaxis(rgb.astype("float64"), -1, 0)
+    red_green, yellow_blue = red - green, (red + green) / 2.0 - blue
+    spread = np.hypot(red_green.std(), yellow_blue.std())
+    return float(spread + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean()))

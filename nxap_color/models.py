@@ -4,12 +4,13 @@ Every network takes lightness (batch, height, width, 1) in [-1, 1], of any heigh
 multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2).
 """
 
+import json
 from pathlib import Path
 
 import keras
 from keras import layers
 
-from nxap_color.layers import ResizeLike
+from nxap_color.layers import UpsampleLike
 
 SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
 SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
@@ -27,6 +28,73 @@ LITE0_STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+
+
+class ModelError(ValueError):
+    """A model that is missing or is no colorization network; its text is meant for the user."""
+
+
+def find_model(name):
+    """Finds the file of a model.
+
+    Args:
+        name: name of a shipped model ("unet"), or path of a `.keras` file.
+
+    Returns:
+        `Path` of the file.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    path = SAVED_MODELS / f"{name}.keras" if Path(name).suffix == "" else Path(name)
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.stem for file in SAVED_MODELS.glob("*.keras")))
+        raise ModelError(
+            f"There is no model {name}: expected the path of a .keras file or one of the shipped: {shipped}."
+        )
+    return path
+
+
+def load_model(name=DEFAULT_MODEL):
+    """Loads a colorization network, shipped or one's own, for prediction.
+
+    Files are opened in Keras's safe mode: one that asks for foreign code is refused.
+
+    Args:
+        name: name of a shipped model ("unet"), or path of a `.keras` file.
+
+    Returns:
+        A `keras.Model`; lightness (batch, H, W, 1) in [-1, 1] -> ab / AB_SCALE (batch, h, w, 2).
+
+    Raises:
+        ModelError: if the file is missing, is no Keras model, or has another input or output.
+    """
+    path = find_model(name)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras passes on whatever broke inside the file
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ModelError(f"{path} could not be loaded as a Keras model: {reason}") from error
+    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if shapes[0] != (None, None, None, 1) or not isinstance(shapes[1], tuple) or shapes[1][-1] != 2:
+        raise ModelError(
+            f"{path} is no colorization network: expected lightness (None, None, None, 1) in and ab "
+            f"(None, height, width, 2) out, received {shapes[0]} and {shapes[1]}."
+        )
+    return model
+
+
+def load_recipe(name=DEFAULT_MODEL):
+    """Reads the recipe that `train` wrote beside a model.
+
+    Args:
+        name: as in `load_model`.
+
+    Returns:
+        A dict, empty if there is no recipe.
+    """
+    path = find_model(name).with_suffix(".json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def build_autoencoder(name="autoencoder"):
@@ -91,7 +159,7 @@ def build_unet(decoder_filters=(160, 96, 64), name="unet"):
     x, skips = _lite0_encoder(inputs)  # x: (H/32, W/32, 320)
     for filters, skip in zip(decoder_filters, reversed(skips), strict=True):
         name_here = f"decoder_{filters}"
-        x = ResizeLike(name=f"{name_here}_up")(x, skip)
+        x = UpsampleLike(name=f"{name_here}_up")(x, skip)
         x = layers.Concatenate(name=f"{name_here}_skip")([x, skip])
         x = _decoder_conv(x, filters, name_here)
     x = _decoder_conv(x, decoder_filters[-1], "decoder_head")  # (H/4, W/4)

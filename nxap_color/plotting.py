@@ -26,8 +26,30 @@ def contact_sheet(rows, height=160, gap=4):
 
 
 def _to_height(picture, height):
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8:
-        picture = np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
+    picture = _to_uint8(picture)
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def before_after(before, after, height=None):
+    """Puts a photo and its coloured version side by side.
+
+    Args:
+        before: array (H, W, 3), uint8, uint16 or float in [0, 1]; of colour photos the gray is shown.
+        after: array (H, W, 3), the same kinds.
+        height: pixels of the result, or None for H but at most 1080.
+
+    Returns:
+        uint8 array (height, width, 3).
+    """
+    gray = np.asarray(Image.fromarray(_to_uint8(before)).convert("L").convert("RGB"))
+    return contact_sheet([[gray, after]], height or min(len(before), 1080))
+
+
+def _to_uint8(picture):
+    picture = np.asarray(picture)
+    if picture.dtype == np.uint16:
+        return np.uint8(picture // 257)
+    if picture.dtype != np.uint8:
+        return np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
+    return picture

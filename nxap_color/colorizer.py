@@ -1,0 +1,174 @@
+"""Photo in, photo out: everything that happens before and after the network."""
+
+import numpy as np
+from keras import ops
+
+from nxap_color import color, models
+from nxap_color.layers import GuidedUpsampling
+
+# Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
+# strip does not become a million pixels wide on its way through the network.
+MAX_ASPECT = 8.0
+DEFAULT_NETWORK_SIZE = 160
+BATCH_SIZE = 8
+
+
+class Colorizer:
+    """Colours photos with a network and keeps everything else of them.
+
+    The photo is shrunk to the size that the network was trained at, its aspect kept; the network decides
+    the colours; these are brought to full size along the edges of the photo's own lightness, which stays
+    as it is.
+
+    Args:
+        model: a `keras.Model`, lightness (batch, H, W, 1) in [-1, 1] -> ab / AB_SCALE (batch, h, w, 2).
+        network_size: pixels of the shorter side on the way through the network. Objects should look as
+            large as in training: much larger than the training crops gives patches of colour, much
+            smaller loses detail.
+
+    Example:
+        >>> colorizer = Colorizer.load()
+        >>> colorizer.colorize(np.zeros((37, 53), "uint8")).shape
+        (37, 53, 3)
+    """
+
+    def __init__(self, model, network_size=DEFAULT_NETWORK_SIZE):
+        self.model = model
+        self.network_size = network_size
+        self.upsampling = GuidedUpsampling()
+        # How much smaller than its input the network's answer is.
+        self.stride = 64 // model.compute_output_shape((1, 64, 64, 1))[1]
+
+    @classmethod
+    def load(cls, name=models.DEFAULT_MODEL):
+        """Loads a shipped model by name, or any from a file, at the network size its recipe names.
+
+        Args:
+            name: "unet", or the path of a `.keras` file.
+
+        Returns:
+            `Colorizer`.
+
+        Raises:
+            models.ModelError: if the model is missing or cannot be used.
+        """
+        model = models.load_model(name)
+        return cls(model, models.load_recipe(name).get("network_size", DEFAULT_NETWORK_SIZE))
+
+    def colorize(self, image):
+        """Colours one photo.
+
+        Args:
+            image: array (H, W), (H, W, 1) or (H, W, 3) of any size; uint8, uint16, or float in [0, 1];
+                sRGB. Of a colour or sepia photo only the lightness is used.
+
+        Returns:
+            Array (H, W, 3) of the same dtype, sRGB.
+
+        Raises:
+            ValueError: if it is not such an array.
+        """
+        return self.colorize_batch([image])[0]
+
+    def colorize_batch(self, images):
+        """Colours several photos; those of like shape go through the network together.
+
+        Args:
+            images: list of arrays as in `colorize`, sizes and dtypes may differ.
+
+        Returns:
+            List of arrays as from `colorize`, in the same order.
+
+        Raises:
+            ValueError: if one is not such an array.
+        """
+        photos = [_to_float_rgb(image) for image in images]
+        colours = self.predict_ab([self.network_input(photo) for photo in photos])
+        return [
+            _from_float_rgb(self.merge(photo, ab), np.asarray(image).dtype)
+            for image, photo, ab in zip(images, photos, colours, strict=True)
+        ]
+
+    def network_input(self, rgb):
+        """Shrinks a photo to the network's size and takes its lightness, as training does.
+
+        Args:
+            rgb: float32 array (H, W, 3), sRGB in [0, 1].
+
+        Returns:
+            float32 array (h, w, 1), L / LIGHTNESS_SCALE - 1; h and w are multiples of the network's
+            stride, in the aspect of the photo.
+        """
+        height, width = rgb.shape[:2]
+        scale = self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
+        size = [max(1, round(side * scale / self.stride)) * self.stride for side in (height, width)]
+        small = ops.image.resize(rgb, size, "bilinear", antialias=True, data_format="channels_last")
+        return ops.convert_to_numpy(color.split_lightness_ab(small)[0])
+
+    def predict_ab(self, inputs):
+        """Runs the network.
+
+        Args:
+            inputs: list of float32 arrays (h, w, 1) as from `network_input`, sizes may differ.
+
+        Returns:
+            List of float32 arrays (h / stride, w / stride, 2), ab units.
+        """
+        padded = [_pad(lightness) for lightness in inputs]
+        results = [None] * len(inputs)
+        for shape in sorted({lightness.shape for lightness in padded}):
+            members = [index for index, lightness in enumerate(padded) if lightness.shape == shape]
+            for start in range(0, len(members), BATCH_SIZE):
+                batch = members[start : start + BATCH_SIZE]
+                answers = self.model.predict_on_batch(np.stack([padded[index] for index in batch]))
+                for index, answer in zip(batch, answers, strict=True):
+                    height, width = (side // self.stride for side in inputs[index].shape[:2])
+                    results[index] = np.asarray(answer)[:height, :width] * color.AB_SCALE
+        return results
+
+    def merge(self, rgb, ab):
+        """Gives a photo the colours that the network decided, at full size.
+
+        Args:
+            rgb: float32 array (H, W, 3), sRGB in [0, 1], of which the lightness is kept.
+            ab: float32 array (h, w, 2), ab units.
+
+        Returns:
+            float32 array (H, W, 3), sRGB in [0, 1]: the lightness of `rgb`, colours inside the gamut.
+        """
+        lightness = color.rgb_to_lab(rgb)[None, ..., :1]
+        lab = ops.concatenate([lightness, self.upsampling(ops.convert_to_tensor(ab)[None], lightness)], -1)
+        lab = ops.convert_to_numpy(lab)[0]
+        # Few pixels are ever out of gamut, and the search for its border is the slowest step.
+        outside = ~ops.convert_to_numpy(color.is_in_gamut(lab))
+        if outside.any():
+            lab[outside] = ops.convert_to_numpy(color.clip_to_gamut(lab[outside]))
+        return ops.convert_to_numpy(color.lab_to_rgb(lab))
+
+
+def _pad(lightness):
+    """Mirrors the lower and right border until both sides are what every network can halve."""
+    missing = [-side % models.SIZE_MULTIPLE for side in lightness.shape[:2]]
+    return np.pad(lightness, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+
+
+def _to_float_rgb(image):
+    """Any accepted photo -> float32 (H, W, 3) in [0, 1]."""
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise ValueError(f"A photo is an array (height, width, 1 or 3), received shape {image.shape}.")
+    if image.dtype in (np.uint8, np.uint16):
+        image = image.astype("float32") / np.iinfo(image.dtype).max
+    elif not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"A photo is uint8, uint16, or float in [0, 1], received {image.dtype}.")
+    elif not (image.min() >= 0.0 and image.max() <= 1.0):
+        raise ValueError(f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}.")
+    return np.broadcast_to(image.astype("float32"), (*image.shape[:2], 3))
+
+
+def _from_float_rgb(rgb, dtype):
+    if np.issubdtype(dtype, np.floating):
+        return rgb.astype(dtype)
+    return np.rint(rgb * np.iinfo(dtype).max).astype(dtype)
