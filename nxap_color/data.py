@@ -1,97 +1,20 @@
-"""Training data: from a folder or zip of photos, or a tensorflow-datasets name, to batches for `fit`.
+"""The training pipeline: from photos of any size to batches of (lightness, ab) for `fit`.
 
     source -> photos (RGB, any size) -> crops (RGB, one size) -> batches (lightness, ab)
 
-Files are read where they lie, also inside a zip; broken and gray ones are left out and counted.
+Broken and gray photos are left out and counted; `sources.load_photos` makes the first arrow.
 """
-
-import hashlib
-import zipfile
-from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from nxap_color.color import AB_SCALE, split_lightness_ab
-from nxap_color.image_io import PhotoError, read_photo
-from nxap_color.sources import list_photos, open_photo, own_name, photo_size
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
 # 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 parted
 # gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
 GRAY_SPREAD = 5.0
-
-
-
-@dataclass
-class Photos:
-    """Photos to train and to validate on, no file in both.
-
-    Attributes:
-        train: function epoch -> `tf.data.Dataset` of one pass in an order that depends on the epoch.
-        validation: `tf.data.Dataset` of one pass, always in the same order. Both yield (name, rgb),
-            rgb uint8 (H, W, 3) of any size, or (0, 0, 3) for a file that could not be read.
-        num_train: number of training photos, broken and gray ones included.
-        num_validation: the same for validation.
-        digest: names the exact set of files; two runs with the same digest saw the same data.
-        skipped: names of what was left out so far, under "broken" and "gray".
-    """
-
-    train: callable
-    validation: tf.data.Dataset
-    num_train: int
-    num_validation: int
-    digest: str
-    skipped: dict = field(default_factory=lambda: {"broken": set(), "gray": set()})
-
-
-def load_photos(sources, validation_fraction=0.02, seed=0):
-    """Opens one or more sources of colour photos and splits them into training and validation.
-
-    Args:
-        sources: list of folders (searched recursively), zips of photos, single photos, or one
-            `tfds:NAME` alone.
-        validation_fraction: in (0, 1), the share kept for validation. Files are assigned by a hash of
-            their name and the seed, so that a file added later moves no other one.
-        seed: whole number, decides the split and the order.
-
-    Returns:
-        `Photos`.
-
-    Raises:
-        ValueError: if there are too few photos to split, or a source is none of the above.
-        FileNotFoundError: if a source is missing.
-        ConnectionError: if a tensorflow-datasets name has to be downloaded and there is no internet.
-    """
-    if len(sources) == 1 and str(sources[0]).startswith("tfds:"):
-        from nxap_color.data_tfds import load_tfds
-
-        return load_tfds(str(sources[0]).removeprefix("tfds:"), validation_fraction, seed)
-    names = [name for source in sources for name in list_photos(source)]
-    validation = [name for name in names if _hash_fraction(name, seed) < validation_fraction]
-    train = sorted(set(names) - set(validation))
-    if not train or not validation:
-        raise ValueError(
-            f"{', '.join(map(str, sources))}: {len(names)} photos give {len(train)} for training and "
-            f"{len(validation)} for validation; both need at least one. Add photos or raise the "
-            "validation fraction."
-        )
-
-    def shuffled(epoch):
-        order = tf.random.experimental.stateless_shuffle(train, seed=(seed, epoch))
-        return tf.data.Dataset.from_tensor_slices(order).map(_decode, num_parallel_calls=tf.data.AUTOTUNE)
-
-    ordered = tf.data.Dataset.from_tensor_slices(validation)
-    listing = sorted(f"{own_name(name)} {photo_size(name)}" for name in names)
-    digest = hashlib.sha256("\n".join(listing).encode())
-    return Photos(
-        train=shuffled,
-        validation=ordered.map(_decode, num_parallel_calls=tf.data.AUTOTUNE),
-        num_train=len(train),
-        num_validation=len(validation),
-        digest=digest.hexdigest()[:16],
-    )
 
 
 def is_gray(rgb):
@@ -116,7 +39,7 @@ def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_
     that a run resumed at an epoch sees what it would have seen without the stop.
 
     Args:
-        photos: `Photos`.
+        photos: `sources.Photos`.
         image_size: (height, width) of the crops after resizing.
         batch_size: photos in a batch.
         num_batches: batches in an epoch. Where the photos give fewer, the epoch starts over on them.
@@ -145,7 +68,7 @@ def validation_batches(photos, image_size, batch_size):
     """Builds the validation pipeline: one pass, the middle of each photo, nothing random.
 
     Args:
-        photos: `Photos`.
+        photos: `sources.Photos`.
         image_size: (height, width) of the crops after resizing.
         batch_size: photos in a batch; the last one may be smaller.
 
@@ -234,23 +157,3 @@ def _to_lightness_ab(batches):
             "Set KERAS_BACKEND=tensorflow."
         )
     return batches.map(split_lightness_ab, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _decode(name):
-    """Name -> (name, rgb uint8 (H, W, 3)); (0, 0, 3) if the file cannot be read."""
-
-    def read(name):
-        try:
-            rgb = read_photo(open_photo(name.decode())).rgb
-        except (PhotoError, OSError, zipfile.BadZipFile):
-            return np.zeros((0, 0, 3), "uint8")
-        return rgb if rgb.dtype == np.uint8 else (rgb // 257).astype("uint8")
-
-    rgb = tf.numpy_function(read, (name,), tf.uint8)
-    return name, tf.ensure_shape(rgb, (None, None, 3))
-
-
-def _hash_fraction(name, seed):
-    """A number in [0, 1) that depends on nothing but the file's own name and the seed."""
-    digest = hashlib.sha256(f"{seed}:{own_name(name)}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64

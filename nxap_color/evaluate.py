@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nxap_color.image_io import PhotoError, read_photo
-from nxap_color.sources import list_photos, open_photo, own_name
+from nxap_color.photo_files import list_photos, open_photo, own_name
 from nxap_color.terminal import quiet_start
 
 # Used where a model has no recipe that names the mean colour of its training photos.
@@ -36,7 +36,7 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
     """Measures methods on photos, the two baselines always among them.
 
     Args:
-        names: iterable of photos, as from `sources.list_photos`.
+        names: iterable of photos, as from `photo_files.list_photos`.
         colorizers: dict from a label to a `Colorizer`.
         mean_ab: (a, b) in ab units, the answer of the second baseline.
         report_error: function (name, reason), called for each photo that cannot be measured.

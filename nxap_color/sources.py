@@ -1,63 +1,202 @@
-"""Collections of photos: a folder, a zip or a single file, listed and opened by name."""
+"""Where training photos come from: folders, zips, or tensorflow-datasets; and their split in two."""
 
-import functools
+import hashlib
+import socket
+import urllib.request
 import zipfile
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from nxap_color.image_io import is_photo
+import numpy as np
+import tensorflow as tf
 
-_MEMBER = "::"  # "photos.zip::cats/1.jpg" names a file inside a zip
+from nxap_color.image_io import PhotoError, read_photo
+from nxap_color.photo_files import list_photos, open_photo, own_name, photo_size
+
+TFDS_PREFIX = "tfds:"
+TFDS_SHUFFLE = 2048  # photos, still compressed, that are mixed at a time
+INTERNET_TIMEOUT = 4  # seconds
+_TFDS_HOST = ("storage.googleapis.com", 443)  # where tensorflow-datasets keeps its own files
 
 
-def list_photos(source):
-    """Lists the photos of a source.
+@dataclass
+class Photos:
+    """Photos to train and to validate on, none in both.
+
+    Attributes:
+        train: function epoch -> `tf.data.Dataset` of one pass, in an order that depends on the epoch.
+        validation: `tf.data.Dataset` of one pass, always in the same order. Both yield (name, rgb),
+            rgb uint8 (H, W, 3) of any size, or (0, 0, 3) for a file that could not be read.
+        num_train: number of training photos, broken and gray ones included.
+        num_validation: the same for validation.
+        digest: stands for the exact set of files; runs with the same digest saw the same data.
+        skipped: names of what was left out so far, under "broken" and "gray".
+    """
+
+    train: Callable
+    validation: tf.data.Dataset
+    num_train: int
+    num_validation: int
+    digest: str
+    skipped: dict = field(default_factory=lambda: {"broken": set(), "gray": set()})
+
+    def __post_init__(self):
+        if not self.num_train or not self.num_validation:
+            raise ValueError(
+                f"{self.num_train + self.num_validation} photos give {self.num_train} to train and "
+                f"{self.num_validation} to validate on; both need at least one. Add photos or choose "
+                "another share for validation."
+            )
+
+
+def load_photos(sources, validation_fraction=0.02, seed=0):
+    """Opens colour photos and splits them into training and validation.
 
     Args:
-        source: a folder (searched recursively), a zip, or a photo.
+        sources: list of folders (searched recursively), zips and single photos, which are mixed; or of
+            one "tfds:NAME", a name of tensorflow-datasets, downloaded on first use.
+        validation_fraction: in (0, 1), the share kept for validation. A photo's side is decided by a
+            hash of its own name (for tensorflow-datasets its number) and the seed, so that photos added
+            later move no other.
+        seed: whole number; decides the split and the order.
 
     Returns:
-        Sorted list of names for `open_photo`: a path, or "ZIP::MEMBER" for a file inside a zip.
+        `Photos`.
 
     Raises:
-        FileNotFoundError: if the source is missing.
-        ValueError: if it is a file, but neither a photo nor a zip.
+        ValueError: if there are too few photos to split, or a source is none of the above.
+        FileNotFoundError: if a source is missing.
+        ConnectionError: if tensorflow-datasets would have to download without internet.
     """
-    path = Path(source)
-    if path.is_dir():
-        return sorted(str(file) for file in path.rglob("*") if is_photo(file) and file.is_file())
-    if not path.exists():
-        raise FileNotFoundError(f"There is no {source}: expected a folder of photos, a zip or a photo.")
-    if zipfile.is_zipfile(path):
-        return sorted(f"{path}{_MEMBER}{name}" for name in _open_zip(str(path)).namelist() if is_photo(name))
-    if is_photo(path):
-        return [str(path)]
-    raise ValueError(f"{source} is neither a folder, nor a zip, nor a photo.")
+    if len(sources) == 1 and str(sources[0]).startswith(TFDS_PREFIX):
+        builder = find_tfds(str(sources[0]).removeprefix(TFDS_PREFIX))
+        return photos_of_builder(builder, validation_fraction, seed)
+    names = sorted({name for source in sources for name in list_photos(source)})
+    in_validation = [_is_in_validation(own_name(name), validation_fraction, seed) for name in names]
+    train = [name for name, inside in zip(names, in_validation, strict=True) if not inside]
+    validation = [name for name, inside in zip(names, in_validation, strict=True) if inside]
+
+    def shuffled(epoch):
+        order = tf.random.experimental.stateless_shuffle(train, seed=(seed, epoch))
+        return tf.data.Dataset.from_tensor_slices(order).map(_read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    ordered = tf.data.Dataset.from_tensor_slices(tf.constant(validation, tf.string))
+    return Photos(
+        train=shuffled,
+        validation=ordered.map(_read, num_parallel_calls=tf.data.AUTOTUNE),
+        num_train=len(train),
+        num_validation=len(validation),
+        digest=_digest(f"{own_name(name)} {photo_size(name)}" for name in names),
+    )
 
 
-def open_photo(name):
-    """Opens a photo for `image_io.read_photo`.
+def find_tfds(name):
+    """Finds a data set of tensorflow-datasets and downloads it if need be.
 
     Args:
-        name: as from `list_photos`.
+        name: such as "tf_flowers" or "imagenette/320px-v2".
 
     Returns:
-        The path itself, or an open binary stream of a file inside a zip.
+        A builder that is ready to be read.
+
+    Raises:
+        ValueError: if there is no data set of this name.
+        ConnectionError: if it has to be downloaded and there is no internet; within seconds, where
+            tensorflow-datasets itself would try for minutes.
     """
-    container, separator, member = name.partition(_MEMBER)
-    return _open_zip(container).open(member) if separator else name
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name)
+    except tfds.core.DatasetNotFoundError:
+        raise ValueError(f"tensorflow-datasets has no data set {name}; data/README.md names some.") from None
+    if not builder.is_prepared():
+        _require_internet(name)
+    builder.download_and_prepare()
+    return builder
 
 
-def photo_size(name):
-    """Tells the size in bytes of the file that `name`, as from `list_photos`, stands for."""
-    container, separator, member = name.partition(_MEMBER)
-    return _open_zip(container).getinfo(member).file_size if separator else Path(name).stat().st_size
+def photos_of_builder(builder, validation_fraction=0.02, seed=0):
+    """Splits the "train" photos of a tensorflow-datasets builder in two.
+
+    Args:
+        builder: a prepared builder with a colour image among its features, for example of
+            `tfds.folder_dataset.ImageFolder`.
+        validation_fraction, seed: as in `load_photos`.
+
+    Returns:
+        `Photos`.
+
+    Raises:
+        ValueError: if the data set has no "train" split, no colour images, or too few.
+    """
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features or {}
+    colour = [key for key, feature in features.items() if getattr(feature, "shape", ())[-1:] == (3,)]
+    if not colour:
+        raise ValueError(f"{builder.name} has no colour photos among its features {list(features)}.")
+    key = colour[0]
+    # Decoding waits until it is known which photos are wanted.
+    encoded = builder.as_dataset(split="train", decoders={key: tfds.decode.SkipDecoding()})
+    count = int(encoded.cardinality())
+    sides = np.array([_is_in_validation(str(number), validation_fraction, seed) for number in range(count)])
+
+    def part(validation):
+        kept = encoded.enumerate().filter(lambda number, _: tf.constant(sides)[number] == validation)
+        return kept.map(lambda number, example: (tf.strings.as_string(number), example[key]))
+
+    def decode(name, image):
+        return name, tf.ensure_shape(features[key].decode_example(image), (None, None, 3))
+
+    def shuffled(epoch):
+        def mix(*columns):
+            order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(columns[0])), (seed, epoch))
+            return tuple(tf.gather(column, order) for column in columns)
+
+        mixed = part(False).batch(TFDS_SHUFFLE).map(mix).unbatch()
+        return mixed.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return Photos(
+        train=shuffled,
+        validation=part(True).map(decode, num_parallel_calls=tf.data.AUTOTUNE),
+        num_train=int((~sides).sum()),
+        num_validation=int(sides.sum()),
+        digest=_digest([f"{builder.info.full_name} {count}"]),
+    )
 
 
-def own_name(name):
-    """Strips where a photo lies: the member's name inside a zip, or the last part of a path."""
-    return name.partition(_MEMBER)[2] or Path(name).name
+def _require_internet(name):
+    if urllib.request.getproxies():
+        return  # whether a proxy answers, only the download itself can tell
+    try:
+        socket.create_connection(_TFDS_HOST, timeout=INTERNET_TIMEOUT).close()
+    except OSError:
+        raise ConnectionError(
+            f"The data set {name} is not on this machine, and there is no internet to download it from. "
+            "Connect and try again, or train on a folder of your own photos: "
+            "python -m nxap_color.train FOLDER"
+        ) from None
 
 
-@functools.lru_cache(maxsize=64)
-def _open_zip(path):
-    return zipfile.ZipFile(path)  # several threads may read: every stream has a place of its own
+def _read(name):
+    """Name -> (name, rgb uint8 (H, W, 3)); (0, 0, 3) if the file cannot be read."""
+
+    def read(name):
+        try:
+            rgb = read_photo(open_photo(name.decode())).rgb
+        except (PhotoError, OSError, zipfile.BadZipFile):
+            return np.zeros((0, 0, 3), "uint8")
+        return rgb if rgb.dtype == np.uint8 else (rgb // 257).astype("uint8")
+
+    rgb = tf.numpy_function(read, (name,), tf.uint8)
+    return name, tf.ensure_shape(rgb, (None, None, 3))
+
+
+def _is_in_validation(name, fraction, seed):
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64 < fraction
+
+
+def _digest(lines):
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]

@@ -59,13 +59,14 @@ def train(args):
     import keras
 
     from nxap_color import data, training
+    from nxap_color.sources import load_photos
 
     # Keras cannot know how many photos the pipeline leaves out, and takes the end of a pass for a lack.
     warnings.filterwarnings("ignore", message="Your input ran out of data")
     keras.utils.set_random_seed(args.seed)
     run = training.Run(args.output)
     first_epoch = run.resume(vars(args)) if args.resume else run.start(vars(args), args.overwrite)
-    photos = data.load_photos(args.source, args.validation, args.seed)
+    photos = load_photos(args.source, args.validation, args.seed)
     print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
     steps = args.steps or max(1, photos.num_train // args.batch_size)
     size = (args.image_size, args.image_size)
@@ -139,7 +140,7 @@ def make_recipe(args, model, photos, steps, mean_ab, history):
     Args:
         args: the namespace of `make_parser`.
         model: the network.
-        photos: the `data.Photos` it was trained on.
+        photos: the `sources.Photos` it was trained on.
         steps: steps in an epoch.
         mean_ab: the mean colour of the training photos, (a, b) in ab units.
         history: the log, a list of dicts.

@@ -1,0 +1,55 @@
+"""Fixtures: small colour photos, made from the samples in data/, and a tiny real model."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parent.parent
+SAMPLES = sorted((PROJECT / "data" / "photos").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def project():
+    return PROJECT
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    """A folder with 12 small photos of different sizes, two of them in a subfolder."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for index, path in enumerate(SAMPLES[:12]):
+        with Image.open(path) as photo:
+            small = photo.resize((48 + 3 * index, 40 + index))
+        small.save((folder / "more" if index >= 10 else folder) / path.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_rgb():
+    """One of the sample photos, uint8 (288, 384, 3) or so."""
+    with Image.open(PROJECT / "data" / "photos" / "cat.jpg") as photo:
+        return np.asarray(photo.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """A real network of two layers that colours something: lightness -> ab at 1/2 of the size."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 1), name="lightness")
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Conv2D(2, 3, padding="same", activation="tanh")(x), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_file(tiny_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.keras"
+    tiny_model.save(path)
+    return path

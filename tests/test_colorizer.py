@@ -1,0 +1,124 @@
+"""Pre- and post-processing around the network."""
+
+import numpy as np
+import pytest
+from skimage.color import rgb2lab
+
+from nxap_color.colorizer import Colorizer
+
+
+@pytest.fixture(scope="module")
+def colorizer(tiny_model):
+    return Colorizer(tiny_model, network_size=64)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Colorizer.load()
+
+
+def lightness(rgb):
+    return rgb2lab(rgb)[..., 0]
+
+
+def gray_of(rgb):
+    return np.uint8(np.rint(rgb.mean(axis=-1)))
+
+
+@pytest.mark.parametrize("size", [(37, 53), (256, 341), (1, 1), (1, 400), (7, 3), (64, 64)])
+def test_every_size_comes_back_at_its_own(colorizer, size):
+    photo = np.random.default_rng(0).integers(0, 256, size, dtype="uint8")
+    assert colorizer.colorize(photo).shape == (*size, 3)
+
+
+def test_the_photo_keeps_its_lightness(shipped, sample_rgb):
+    gray = gray_of(sample_rgb)
+    result = shipped.colorize(gray)
+    expected = lightness(np.repeat(gray[..., None], 3, axis=-1))
+    assert np.abs(lightness(result) - expected).max() < 1.0  # 8-bit steps are worth up to 0.6
+    assert np.abs(lightness(result) - expected).mean() < 0.2
+
+
+def test_the_shipped_model_gives_colour(shipped, sample_rgb):
+    lab = rgb2lab(shipped.colorize(gray_of(sample_rgb)))
+    assert np.hypot(lab[..., 1], lab[..., 2]).mean() > 5.0
+
+
+def test_of_a_colour_photo_only_the_lightness_counts(shipped, sample_rgb):
+    from skimage.color import lab2rgb
+
+    lab = rgb2lab(sample_rgb)
+    lab[..., 1:] = 0.0
+    gray = np.float32(lab2rgb(lab).clip(0.0, 1.0))
+    from_colour = shipped.colorize(np.float32(sample_rgb) / 255.0)
+    assert np.abs(from_colour - shipped.colorize(gray)).mean() < 0.01
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+def test_the_dtype_stays(colorizer, dtype):
+    gray = np.linspace(0.0, 1.0, 40 * 50).reshape(40, 50)
+    scale = 1.0 if dtype.startswith("float") else np.iinfo(dtype).max
+    result = colorizer.colorize((gray * scale).astype(dtype))
+    assert result.dtype == dtype
+    reference = colorizer.colorize(gray)
+    np.testing.assert_allclose(result / scale, reference, atol=1.0 / 255.0)
+
+
+def test_16_bits_keep_more_shades_than_8(colorizer):
+    gray = np.linspace(20_000, 22_000, 1000).astype("uint16")[None].repeat(8, axis=0)
+    assert len(np.unique(colorizer.colorize(gray)[..., 1])) > 300
+
+
+def test_one_channel_and_two_dimensions_are_the_same(colorizer, sample_rgb):
+    gray = gray_of(sample_rgb)
+    np.testing.assert_array_equal(colorizer.colorize(gray), colorizer.colorize(gray[..., None]))
+
+
+def test_a_batch_of_different_photos_gives_what_each_gives_alone(colorizer, sample_rgb):
+    photos = [sample_rgb, gray_of(sample_rgb)[:100], sample_rgb[::-1], np.float32(sample_rgb / 255.0)]
+    for photo, result in zip(photos, colorizer.colorize_batch(photos), strict=True):
+        alone = colorizer.colorize(photo)
+        scale = 1.0 if photo.dtype == np.float32 else 255.0
+        assert result.dtype == photo.dtype
+        np.testing.assert_allclose(result / scale, alone / scale, atol=1.01 / 255.0)
+
+
+def test_an_empty_batch_gives_nothing(colorizer):
+    assert colorizer.colorize_batch([]) == []
+
+
+def test_the_aspect_is_kept_on_the_way_through_the_network(colorizer):
+    height, width, _ = colorizer.network_input(np.zeros((300, 450, 3), "float32")).shape
+    assert min(height, width) == 64
+    assert width / height == pytest.approx(1.5, rel=0.02)
+
+
+def test_a_long_strip_does_not_fill_the_memory(colorizer):
+    height, width, _ = colorizer.network_input(np.zeros((1, 4000, 3), "float32")).shape
+    assert width <= 8 * 64 and height >= 1
+
+
+def test_padding_does_not_reach_the_photo(tiny_model):
+    """Where no resizing is needed, the colours are the network's own, also beside the padded border."""
+    photo = np.random.default_rng(0).uniform(size=(40, 64)).astype("float32")
+    colorizer = Colorizer(tiny_model, network_size=40)
+    inputs = colorizer.network_input(np.repeat(photo[..., None], 3, axis=-1))
+    assert inputs.shape == (40, 64, 1)
+    (ab,) = colorizer.predict_ab([inputs])
+    alone = np.asarray(tiny_model(np.pad(inputs, ((0, 24), (0, 0), (0, 0)), mode="symmetric")[None]))[0]
+    np.testing.assert_allclose(ab, alone[:20] * 128.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 4), "uint8"), r"received shape \(4, 4, 4\)"),
+        (np.zeros((0, 4), "uint8"), r"received shape \(0, 4, 1\)"),
+        (np.zeros((4, 4), "int32"), "received int32"),
+        (np.full((4, 4), 7.0), r"lie in \[0, 1\], received 7 to 7"),
+        (np.full((4, 4), np.nan), r"lie in \[0, 1\], received nan"),
+    ],
+)
+def test_what_is_no_photo_is_refused(colorizer, image, message):
+    with pytest.raises(ValueError, match=message):
+        colorizer.colorize(image)

@@ -1,0 +1,83 @@
+"""Measuring models through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
+
+from nxap_color.evaluate import main, methods, summarize
+
+
+@pytest.fixture
+def report(photo_folder, tiny_model_file, tmp_path):
+    path = tmp_path / "report.json"
+    status = main([str(photo_folder), "--model", str(tiny_model_file), "--json", str(path), "--quiet"])
+    return status, json.loads(path.read_text())
+
+
+def test_the_baselines_stand_beside_the_model(report, tiny_model_file):
+    status, content = report
+    assert status == 0
+    assert list(content["results"]) == ["gray", "mean ab", str(tiny_model_file)]
+    assert content["photos"] == 12
+
+
+def test_gray_is_measured_right(report, photo_folder):
+    psnr = []
+    for path in photo_folder.rglob("*.jpg"):
+        with Image.open(path) as photo:
+            truth = np.asarray(photo.convert("RGB"))
+        lab = rgb2lab(truth)
+        lab[..., 1:] = 0.0
+        psnr.append(peak_signal_noise_ratio(truth, np.uint8(np.rint(lab2rgb(lab) * 255.0)), data_range=255))
+    gray = report[1]["results"]["gray"]
+    assert gray["psnr"] == pytest.approx(np.mean(psnr), abs=0.01)
+    assert gray["colorfulness"] < 0.5 and gray["colorfulness_ratio"] < 0.01
+
+
+def test_mean_ab_is_that_colour_everywhere():
+    gray = np.full((16, 16, 3), 119, "uint8")
+    lab = rgb2lab(methods({}, (10.0, -20.0))["mean ab"](gray))
+    np.testing.assert_allclose(lab[0, 0, 1:], (10.0, -20.0), atol=1.0)
+    assert lab[0, 0, 0] == pytest.approx(rgb2lab(gray)[0, 0, 0], abs=0.5)
+
+
+def test_the_colorfulness_ratio_is_that_of_the_means():
+    row = {"psnr": 1.0, "seconds": 1.0}
+    photos = [
+        {"model": {**row, "colorfulness": 10.0, "true_colorfulness": 10.0}},
+        {"model": {**row, "colorfulness": 20.0, "true_colorfulness": 50.0}},
+    ]
+    assert summarize(photos)["model"]["colorfulness_ratio"] == pytest.approx(0.5)
+
+
+def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
+    assert main([str(photo_folder), "--model", str(tiny_model_file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("12 photos of")
+    assert [line.split("  ")[0] for line in lines[2:]] == ["gray", "mean ab", str(tiny_model_file)]
+
+
+def test_a_broken_photo_is_named_and_the_others_measured(photo_folder, tiny_model_file, tmp_path, capsys):
+    (photo_folder / "broken.jpg").write_bytes(b"no photo")
+    Image.new("RGB", (3, 3)).save(photo_folder / "small.png")
+    path = tmp_path / "report.json"
+    assert main([str(photo_folder), "--model", str(tiny_model_file), "--json", str(path)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and "broken.jpg" in errors[0] and "small.png" in errors[1]
+    assert json.loads(path.read_text())["photos"] == 12
+
+
+@pytest.mark.parametrize("arguments", [["no-such-folder"], [".", "--model", "no-such-model"]])
+def test_wrong_usage_exits_with_2(arguments, capsys, photo_folder, monkeypatch):
+    monkeypatch.chdir(photo_folder)
+    assert main(arguments) == 2
+    assert "There is no" in capsys.readouterr().err
+
+
+def test_a_folder_without_photos_is_named(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "has no photos" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""Upsampling layers against closed forms and Keras's own resize."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from nxap_color.layers import GuidedUpsampling, UpsampleLike
+
+
+def random(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def test_upsample_like_is_bilinear():
+    x = random(2, 5, 7, 3)
+    doubled = UpsampleLike()(x, np.zeros((2, 10, 14, 1), "float32"))
+    expected = ops.image.resize(x, (10, 14), "bilinear", data_format="channels_last")
+    np.testing.assert_allclose(doubled, expected, atol=1e-6)
+
+
+def test_upsample_like_trims_to_odd_sizes():
+    assert UpsampleLike()(random(1, 5, 7, 3), random(1, 9, 13, 2)).shape == (1, 9, 13, 3)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (64, 64), (5, 200), (1, 1)])
+def test_constant_ab_stays_constant(size):
+    ab = np.broadcast_to(np.float32([12.0, -34.0]), (1, 9, 14, 2))
+    full = GuidedUpsampling()(ab, 50.0 + 20.0 * random(1, *size, 1))
+    assert full.shape == (1, *size, 2)
+    np.testing.assert_allclose(full, np.broadcast_to([12.0, -34.0], full.shape), atol=1e-3)
+
+
+def test_colour_edges_follow_lightness_edges():
+    """A step in lightness that falls between low-resolution pixels: colour turns at it, not around it."""
+    edge = 29  # of 64 columns; the low-resolution pixel from 28 to 31 is on both sides
+    lightness = np.full((1, 64, 64, 1), 30.0, "float32")
+    lightness[:, :, edge:] = 80.0
+    truth = np.zeros((1, 64, 64, 2), "float32")
+    truth[:, :, edge:] = (40.0, -30.0)
+    small = truth.reshape(1, 16, 4, 16, 4, 2).mean(axis=(2, 4))
+    guided = ops.convert_to_numpy(GuidedUpsampling()(small, lightness))
+    bilinear = ops.convert_to_numpy(ops.image.resize(small, (64, 64), "bilinear"))
+    beside = slice(edge - 4, edge + 4)
+    guided_error = np.abs(guided - truth)[:, :, beside].mean()
+    assert guided_error < 0.25 * np.abs(bilinear - truth)[:, :, beside].mean()
+    assert np.abs(guided[:, :, edge] - guided[:, :, edge - 1]).mean() > 25.0
+
+
+def test_faint_texture_is_not_turned_into_colour():
+    lightness = 50.0 + random(1, 64, 64, 1)  # noise of 1 L unit, well below the square root of epsilon
+    ab = 20.0 * random(1, 16, 16, 2)
+    guided = ops.convert_to_numpy(GuidedUpsampling()(ab, lightness))
+    smooth = ops.convert_to_numpy(GuidedUpsampling()(ab, np.full_like(lightness, 50.0)))
+    assert np.abs(guided - smooth).mean() < 1.0
+
+
+@pytest.mark.parametrize("arguments", [{"radius": 0}, {"epsilon": 0.0}])
+def test_impossible_windows_are_refused(arguments):
+    with pytest.raises(ValueError, match="radius >= 1 and epsilon > 0"):
+        GuidedUpsampling(**arguments)
+
+
+def test_layers_survive_saving_in_safe_mode(tmp_path):
+    lightness = keras.Input((None, None, 1))
+    ab = keras.layers.Conv2D(2, 3, strides=2, padding="same")(lightness)
+    again = keras.layers.Conv2D(4, 3, strides=2, padding="same")(ab)
+    outputs = GuidedUpsampling(radius=2, epsilon=9.0)(UpsampleLike()(again, ab)[..., :2], lightness)
+    model = keras.Model(lightness, outputs)
+    model.save(tmp_path / "layers.keras")
+    loaded = keras.saving.load_model(tmp_path / "layers.keras", safe_mode=True)
+    layer = next(layer for layer in loaded.layers if isinstance(layer, GuidedUpsampling))
+    assert (layer.radius, layer.epsilon) == (2, 9.0)
+    x = random(1, 37, 53, 1)
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-5)

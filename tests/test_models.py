@@ -1,0 +1,168 @@
+"""The networks, and loading them."""
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+
+import keras
+import numpy as np
+import pytest
+
+from nxap_color import models
+from nxap_color.models import ModelError
+
+
+@pytest.mark.parametrize(
+    ("build", "stride", "millions"), [(models.build_autoencoder, 1, 3.9), (models.build_unet, 4, 3.8)]
+)
+def test_networks_take_any_size_and_answer_at_their_stride(build, stride, millions):
+    model = build()
+    for height, width in ((32, 64), (96, 32)):
+        answer = model(np.zeros((2, height, width, 1), "float32"))
+        assert answer.shape == (2, height // stride, width // stride, 2)
+    assert model.count_params() / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_autoencoder_answers_both_signs_within_the_scale():
+    answer = np.asarray(models.build_autoencoder()(np.random.uniform(-1, 1, (1, 32, 32, 1))))
+    assert -1.0 < answer.min() < 0.0 < answer.max() < 1.0
+
+
+def test_untrained_unet_answers_gray():
+    answer = np.asarray(models.build_unet()(np.random.uniform(-1, 1, (1, 32, 32, 1))))
+    np.testing.assert_array_equal(answer, np.zeros_like(answer))
+
+
+def test_unet_needs_three_decoder_widths():
+    with pytest.raises(ValueError, match="3 channel counts, received"):
+        models.build_unet(decoder_filters=(8, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [models.build_autoencoder, models.build_unet])
+def test_networks_learn_one_photo(build, sample_rgb):
+    """A network that cannot overfit one photo has a fault that more data would only hide."""
+    from nxap_color import color
+
+    rgb = keras.ops.image.resize(sample_rgb[None] / np.float32(255.0), (64, 64), antialias=True)
+    lightness, ab = color.split_lightness_ab(rgb)
+    keras.utils.set_random_seed(0)
+    model = build()
+    from nxap_color.losses import AbMeanSquaredError
+
+    model.compile(keras.optimizers.Adam(1e-3), AbMeanSquaredError())
+    before = model.evaluate(lightness, ab, verbose=0)
+    model.fit(lightness, ab, epochs=60, verbose=0)
+    assert model.evaluate(lightness, ab, verbose=0) < 0.25 * before
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_networks_survive_saving_in_safe_mode(architecture, tmp_path):
+    model = models.ARCHITECTURES[architecture]()
+    path = tmp_path / "model.keras"
+    model.save(path)
+    lightness = np.random.default_rng(0).uniform(-1, 1, (1, 64, 32, 1)).astype("float32")
+    np.testing.assert_allclose(models.load_model(path)(lightness), model(lightness), atol=1e-6)
+
+
+def test_prediction_retraces_for_new_sizes():
+    """Keras relaxes sizes to unknown ones after the second; layers must stand that."""
+    model = models.build_unet()
+    for size in ((32, 32), (32, 64), (64, 32), (96, 64)):
+        answer = model.predict_on_batch(np.zeros((1, *size, 1), "float32"))
+        assert answer.shape == (1, size[0] // 4, size[1] // 4, 2)
+
+
+def test_shipped_model_is_loaded_by_name_with_its_recipe():
+    assert models.load_model("unet").output_shape[-1] == 2
+    assert models.load_recipe("unet")["arguments"]["arch"] == "unet"
+
+
+def test_shipped_models_are_small():
+    for path in models.SAVED_MODELS.glob("*.keras"):
+        assert path.stat().st_size <= 25e6
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "missing.keras"])
+def test_missing_model_is_named_beside_those_there_are(name):
+    with pytest.raises(ModelError, match=f"There is no model {name}.*unet"):
+        models.load_model(name)
+
+
+def test_file_that_is_no_model_is_refused(tmp_path):
+    path = tmp_path / "text.keras"
+    path.write_text("not a model")
+    with pytest.raises(ModelError, match="could not be loaded"):
+        models.load_model(path)
+
+
+def test_truncated_model_is_refused(tmp_path):
+    shipped = models.find_model("unet").read_bytes()
+    path = tmp_path / "half.keras"
+    path.write_bytes(shipped[: len(shipped) // 2])
+    with pytest.raises(ModelError, match="could not be loaded"):
+        models.load_model(path)
+
+
+def test_foreign_code_is_refused(tmp_path):
+    inputs = keras.Input((None, None, 1))
+    outputs = keras.layers.Lambda(lambda x: keras.ops.concatenate([x, x], axis=-1))(inputs)
+    path = tmp_path / "lambda.keras"
+    keras.Model(inputs, outputs).save(path)
+    with pytest.raises(ModelError, match="could not be loaded"):
+        models.load_model(path)
+
+
+def test_model_with_another_output_is_refused(tmp_path):
+    inputs = keras.Input((None, None, 1))
+    path = tmp_path / "classifier.keras"
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(path)
+    with pytest.raises(ModelError, match="is no colorization network"):
+        models.load_model(path)
+
+
+@pytest.mark.parametrize("module", ["color", "layers", "models", "losses", "metrics", "colorizer"])
+def test_networks_name_no_backend(module, project):
+    tree = ast.parse((project / "nxap_color" / f"{module}.py").read_text(encoding="utf-8"))
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not imported & {"tensorflow", "jax", "torch", "openvino"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "openvino"])
+def test_shipped_model_gives_the_same_colours_on_another_backend(backend, tmp_path):
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    lightness = np.random.default_rng(0).uniform(-1, 1, (1, 96, 128, 1)).astype("float32")
+    np.save(tmp_path / "lightness.npy", lightness)
+    script = (
+        "import sys, numpy as np, keras; from nxap_color.models import load_model;"
+        "folder = sys.argv[1];"
+        "answer = load_model('unet').predict_on_batch(np.load(f'{folder}/lightness.npy'));"
+        "np.save(f'{folder}/ab.npy', np.asarray(answer)); print(keras.backend.backend())"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip().endswith(backend), done.stderr
+    expected = models.load_model("unet").predict_on_batch(lightness)
+    np.testing.assert_allclose(np.load(tmp_path / "ab.npy"), expected, atol=1e-4)
+
+
+def test_saved_files_hold_no_optimizer():
+    with zipfile.ZipFile(models.find_model("unet")) as file:
+        assert b'"compile_config": {"optimizer"' not in file.read("config.json")

@@ -1,0 +1,156 @@
+"""Training through its command line, on tiny photos."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from nxap_color import models
+from nxap_color.train import main
+from nxap_color.training import EncoderAdam, Run
+
+TINY = [
+    "--image-size",
+    "32",
+    "--batch-size",
+    "2",
+    "--steps",
+    "2",
+    "--validation",
+    "0.3",
+    "--sample-every",
+    "1",
+]
+
+
+def log_of(path):
+    with path.with_suffix(".csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_model_recipe_log_and_samples(photo_folder, tmp_path, capsys):
+    output = tmp_path / "runs" / "model.keras"
+    assert main([str(photo_folder), *TINY, "--epochs", "2", "--output", str(output)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"wrote {output} after")
+
+    assert models.load_model(output).count_params() == models.build_unet().count_params()
+    recipe = json.loads(output.with_suffix(".json").read_text())
+    assert recipe["arguments"]["source"] == [str(photo_folder)] and recipe["arguments"]["seed"] == 0
+    assert recipe["data"]["train"] + recipe["data"]["validation"] == 12
+    assert recipe["data"]["left_out"] == {"broken": 0, "gray": 0}
+    assert recipe["network_size"] == 32 and recipe["steps"] == 4
+    assert recipe["versions"]["keras"] == keras.__version__
+    log = log_of(output)
+    best = min(log, key=lambda row: float(row["val_loss"]))
+    assert [row["epoch"] for row in log] == ["0", "1"]
+    assert recipe["best_epoch"]["val_loss"] == float(best["val_loss"])
+    with Image.open(tmp_path / "runs" / "model.samples" / "epoch_002.jpg") as sheet:
+        assert sheet.width > 3 * 150
+    assert not output.with_suffix(".resume").exists()
+
+
+def test_learning_reduces_the_loss(photo_folder, tmp_path):
+    output = tmp_path / "model.keras"
+    arguments = [*TINY, "--epochs", "5", "--steps", "12", "--learning-rate", "1e-3", "--output", str(output)]
+    assert main([str(photo_folder), *arguments]) == 0
+    losses = [float(row["loss"]) for row in log_of(output)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(photo_folder, tmp_path):
+    arguments = [str(photo_folder), *TINY, "--epochs", "4", "--steps", "6", "--output"]
+    assert main([*arguments, str(tmp_path / "whole.keras")]) == 0
+
+    killed = tmp_path / "killed.keras"
+    kept = tmp_path / "killed.resume" / "state" / "training_metadata.json"
+    process = subprocess.Popen([sys.executable, "-m", "nxap_color.train", *arguments, str(killed)])
+    try:
+        deadline = time.monotonic() + 120
+        while not (kept.exists() and kept.read_text().startswith('{"epoch": 2')):
+            assert process.poll() is None and time.monotonic() < deadline, "it ended before it was killed"
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not killed.with_suffix(".json").exists()
+
+    assert main([*arguments, str(killed), "--resume"]) == 0
+    whole, resumed = log_of(tmp_path / "whole.keras"), log_of(killed)
+    assert [row["epoch"] for row in resumed] == ["0", "1", "2", "3"]
+    for key in ("loss", "val_loss"):
+        np.testing.assert_allclose(
+            [float(row[key]) for row in resumed], [float(row[key]) for row in whole], rtol=1e-3
+        )
+
+
+def test_resuming_with_other_arguments_is_refused(photo_folder, tmp_path, capsys):
+    run = Run(tmp_path / "model.keras")
+    run.start({"source": [str(photo_folder)], "epochs": 9})
+    assert main([str(photo_folder), "--epochs", "3", "--resume", "--output", str(run.output)]) == 2
+    assert "epochs (was 9, now 3)" in capsys.readouterr().err
+
+
+def test_resuming_nothing_is_refused(photo_folder, tmp_path, capsys):
+    assert main([str(photo_folder), "--resume", "--output", str(tmp_path / "model.keras")]) == 2
+    assert "There is no stopped run" in capsys.readouterr().err
+
+
+def test_a_model_that_stands_is_not_replaced_unasked(photo_folder, tmp_path, capsys):
+    output = tmp_path / "precious.keras"
+    output.write_text("hours of work")
+    assert main([str(photo_folder), *TINY, "--output", str(output)]) == 2
+    assert "--overwrite to replace it" in capsys.readouterr().err
+    assert output.read_text() == "hours of work"
+
+
+def test_a_loss_that_explodes_ends_the_run(photo_folder, tmp_path, capsys):
+    output = tmp_path / "model.keras"
+    arguments = [*TINY, "--epochs", "3", "--steps", "10", "--learning-rate", "1e30", "--output", str(output)]
+    assert main([str(photo_folder), *arguments]) == 1
+    assert "try a lower --learning-rate" in capsys.readouterr().err
+    assert not output.with_suffix(".json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image-size", "100"], "expected a multiple of 32, received 100"),
+        (["--epochs", "0"], "expected a whole number above 0, received 0"),
+        (["--learning-rate", "-1"], "expected a number above 0, received -1"),
+        (["--output", "model.h5"], "ends in .keras, received model.h5"),
+        (["--arch", "transformer"], "invalid choice: 'transformer'"),
+    ],
+)
+def test_wrong_usage_is_named(arguments, message, photo_folder, capsys):
+    try:
+        status = main([str(photo_folder), *arguments])
+    except SystemExit as error:  # argparse's way
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_source_without_photos_is_named(tmp_path, capsys):
+    assert main([str(tmp_path), "--output", str(tmp_path / "model.keras")]) == 2
+    assert "0 photos give 0 to train" in capsys.readouterr().err
+
+
+def test_the_encoder_learns_at_its_own_rate():
+    inputs = keras.Input((1,))
+    x = keras.layers.Dense(1, use_bias=False, name="encoder_dense")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, name="decoder_dense")(x))
+    model.set_weights([np.float32([[1.0]]), np.float32([[1.0]])])
+    model.compile(EncoderAdam(0.1, encoder_rate=0.25), "mse")
+    model.train_on_batch(np.float32([[1.0]]), np.float32([[0.0]]))
+    # Adam's first step has the size of the learning rate, whatever the gradient.
+    encoder, decoder = (float(weight.squeeze()) for weight in model.get_weights())
+    assert 1.0 - encoder == pytest.approx(0.025, rel=1e-3)
+    assert 1.0 - decoder == pytest.approx(0.1, rel=1e-3)
