@@ -8,12 +8,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color.image_io import PhotoError, read_photo
+from nxap_color.image_io import Photo, PhotoError, read_photo, write_photo
 from nxap_color.photo_files import list_photos, open_photo, own_name
+from nxap_color.plotting import contact_sheet
 from nxap_color.terminal import quiet_start
 
 # Used where a model has no recipe that names the mean colour of its training photos.
 FALLBACK_MEAN_AB = (2.6, 9.3)
+SHEET_PHOTOS = 24
 COLUMNS = ("PSNR dB", "SSIM", "dE00", "ab error", "colorfulness", "ratio", "s/photo")
 
 
@@ -28,6 +30,7 @@ def make_parser():
         "--model", nargs="+", default=["unet"], metavar="NAME|FILE", help="one or more models (default: unet)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture: gray, models, truth")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -42,8 +45,8 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
         report_error: function (name, reason), called for each photo that cannot be measured.
 
     Yields:
-        For each photo a dict from method ("gray", "mean ab", then the labels) to the dict of
-        `metrics.compare_photos` with "seconds" added.
+        For each photo two dicts from method ("gray", "mean ab", then the labels): the figures of
+        `metrics.compare_photos` with "seconds" added; and the pictures, uint8 (H, W, 3), with "truth".
     """
     import numpy as np
 
@@ -53,16 +56,16 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
         try:
             truth = read_photo(open_photo(name)).rgb
             truth = truth if truth.dtype == np.uint8 else np.uint8(truth // 257)
-            results = {}
+            results, pictures = {}, {"truth": truth}
             for label, method in methods(colorizers, mean_ab).items():
                 start = time.perf_counter()
-                coloured = method(truth)
+                pictures[label] = method(truth)
                 seconds = time.perf_counter() - start
-                results[label] = {**metrics.compare_photos(coloured, truth), "seconds": seconds}
+                results[label] = {**metrics.compare_photos(pictures[label], truth), "seconds": seconds}
         except (PhotoError, ValueError) as error:
             report_error(name, error)
             continue
-        yield results
+        yield results, pictures
 
 
 def methods(colorizers, mean_ab):
@@ -88,7 +91,7 @@ def summarize(photos):
     """Averages the figures of photos.
 
     Args:
-        photos: list of dicts as from `evaluate`.
+        photos: list of dicts, the figures that `evaluate` yields.
 
     Returns:
         Dict from method to a dict of floats: the means of `metrics.compare_photos`, the
@@ -119,40 +122,67 @@ def table(summary):
     return "\n".join(lines)
 
 
+def pair_up(rows):
+    """Puts every two rows side by side, so that a long sheet fits a page."""
+    return [first + second for first, second in zip(rows[::2], [*rows[1::2], []], strict=False)]
+
+
+def load(args):
+    """Lists the photos and loads the models that a command line names.
+
+    Args:
+        args: the namespace of `make_parser`.
+
+    Returns:
+        The names of the photos, a dict from label to `Colorizer`, and the mean ab of the training photos
+        of the first model.
+
+    Raises:
+        ValueError, OSError: if there is nothing to measure on, or a model is missing or cannot be used.
+    """
+    names = list_photos(args.folder)
+    if not names:
+        raise ValueError(f"{args.folder} has no photos to measure on.")
+    with quiet_start():
+        from nxap_color import models
+        from nxap_color.colorizer import Colorizer
+    colorizers = {name: Colorizer.load(name) for name in args.model}
+    recipe = models.load_recipe(args.model[0])
+    return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
+
+
 def main(arguments=None):
     """Runs the command line; returns 0, 1 if some photos could not be measured, or 2 for wrong usage."""
     args = make_parser().parse_args(arguments)
     try:
-        names = list_photos(args.folder)
-        if not names:
-            raise ValueError(f"{args.folder} has no photos to measure on.")
-        with quiet_start():
-            from nxap_color import models
-            from nxap_color.colorizer import Colorizer
-        colorizers = {str(name): Colorizer.load(name) for name in args.model}
+        names, colorizers, mean_ab = load(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    recipe = models.load_recipe(args.model[0])
-    mean_ab = recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
-    failed = []
+    failed, photos, rows = [], [], []
 
     def report_error(name, reason):
         failed.append(own_name(name))
         tqdm.write(f"error: {name}: {reason}", file=sys.stderr)
 
     bar = tqdm(names, unit="photo", disable=True if args.quiet else None)  # None: only on a terminal
-    photos = list(evaluate(bar, colorizers, mean_ab, report_error))
+    for figures, pictures in evaluate(bar, colorizers, mean_ab, report_error):
+        photos.append(figures)
+        if args.sheet and len(rows) < SHEET_PHOTOS:
+            rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not photos:
         return 1
     summary = summarize(photos)
     print(f"{len(photos)} photos of {args.folder}")
     print(table(summary))
     if args.json:
-        report = {"source": Path(args.folder).name, "photos": len(photos), "mean_ab": list(mean_ab),
-                  "failed": failed, "results": summary}  # fmt: skip
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        report = {"source": Path(args.folder).name, "photos": len(photos), "mean_ab": list(mean_ab)}
+        text = json.dumps({**report, "failed": failed, "results": summary}, indent=2)
+        args.json.write_text(text + "\n", encoding="utf-8")
         print(f"wrote {args.json}")
+    if args.sheet:
+        write_photo(args.sheet, Photo(contact_sheet(pair_up(rows))), quality=85)
+        print(f"wrote {args.sheet}")
     return 1 if failed else 0
 
 

@@ -45,7 +45,7 @@ def read_checkpoint(path):
         ValueError: if the file is not such a checkpoint.
     """
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             for _ in range(3):  # magic number, protocol version, system information
                 _TensorUnpickler(file).load()
             entries = _TensorUnpickler(file).load()

@@ -72,9 +72,10 @@ def load_photos(sources, validation_fraction=0.02, seed=0):
         builder = find_tfds(str(sources[0]).removeprefix(TFDS_PREFIX))
         return photos_of_builder(builder, validation_fraction, seed)
     names = sorted({name for source in sources for name in list_photos(source)})
-    in_validation = [_is_in_validation(own_name(name), validation_fraction, seed) for name in names]
-    train = [name for name, inside in zip(names, in_validation, strict=True) if not inside]
-    validation = [name for name, inside in zip(names, in_validation, strict=True) if inside]
+    hashes = {name: _hash(own_name(name), seed) for name in names}
+    train = [name for name in names if hashes[name] >= validation_fraction]
+    # In the order of the hash, since neighbours in a folder are alike and sample pictures show the first.
+    validation = sorted(set(names) - set(train), key=hashes.get)
 
     def shuffled(epoch):
         order = tf.random.experimental.stateless_shuffle(train, seed=(seed, epoch))
@@ -140,7 +141,7 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
     # Decoding waits until it is known which photos are wanted.
     encoded = builder.as_dataset(split="train", decoders={key: tfds.decode.SkipDecoding()})
     count = int(encoded.cardinality())
-    sides = np.array([_is_in_validation(str(number), validation_fraction, seed) for number in range(count)])
+    sides = np.array([_hash(str(number), seed) < validation_fraction for number in range(count)])
 
     def part(validation):
         kept = encoded.enumerate().filter(lambda number, _: tf.constant(sides)[number] == validation)
@@ -193,9 +194,10 @@ def _read(name):
     return name, tf.ensure_shape(rgb, (None, None, 3))
 
 
-def _is_in_validation(name, fraction, seed):
+def _hash(name, seed):
+    """A number in [0, 1) that depends on nothing but a name and the seed."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64 < fraction
+    return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
 def _digest(lines):

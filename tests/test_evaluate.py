@@ -54,6 +54,15 @@ def test_the_colorfulness_ratio_is_that_of_the_means():
     assert summarize(photos)["model"]["colorfulness_ratio"] == pytest.approx(0.5)
 
 
+def test_the_sheet_shows_gray_result_and_truth(photo_folder, tiny_model_file, tmp_path):
+    sheet = tmp_path / "sheet.jpg"
+    assert main([str(photo_folder), "--model", str(tiny_model_file), "--sheet", str(sheet)]) == 0
+    with Image.open(sheet) as picture:
+        assert picture.height == 6 * 160 + 5 * 4
+        left = np.asarray(picture)[:, :100].astype(int)
+    assert np.ptp(left, axis=-1).mean() < 4.0
+
+
 def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
     assert main([str(photo_folder), "--model", str(tiny_model_file)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -1,0 +1,80 @@
+"""Measures whether training waits for its photos: `python -m nxap_color.benchmark SOURCE`."""
+
+import os
+import platform
+import statistics
+import sys
+import time
+
+from nxap_color.terminal import quiet_start
+from nxap_color.train import build_model, compile_trainer, make_parser
+
+REPEATS = 3
+BATCHES = 20
+
+
+def images_per_second(step, batch_size):
+    """Times a function that handles one batch.
+
+    Args:
+        step: function without arguments.
+        batch_size: photos that each call handles.
+
+    Returns:
+        Photos per second, the median of `REPEATS` runs of `BATCHES` calls, after two calls to warm up.
+    """
+    step(), step()
+    rates = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        for _ in range(BATCHES):
+            step()
+        rates.append(BATCHES * batch_size / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def measure(args):
+    """Measures the training pipeline alone and the training step alone.
+
+    Args:
+        args: the namespace of `train.make_parser`: the settings of the training in question.
+
+    Returns:
+        Photos per second of the pipeline and of the step.
+    """
+    from nxap_color import data
+    from nxap_color.sources import load_photos
+
+    photos = load_photos(args.source, args.validation, args.seed)
+    size = (args.image_size, args.image_size)
+    fetch = iter(data.training_batches(photos, size, args.batch_size, 10**6, args.seed)).__next__
+    pipeline = images_per_second(fetch, args.batch_size)
+    lightness, ab = fetch()
+    del fetch  # and with it the threads that would go on fetching ahead
+    trainer = compile_trainer(build_model(args), args, steps=1000)
+    step = images_per_second(lambda: trainer.train_on_batch(lightness, ab), args.batch_size)
+    return pipeline, step
+
+
+def main(arguments=None):
+    """Runs the command line, which takes the options of `train`; returns 0, or 2 for wrong usage."""
+    parser = make_parser()
+    parser.prog = "python -m nxap_color.benchmark"
+    parser.description = "Measure the speed of a training with these settings, without training."
+    args = parser.parse_args(arguments)
+    try:
+        with quiet_start():
+            import tensorflow  # noqa: F401
+        pipeline, step = measure(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.arch} at {args.image_size} px on {os.cpu_count()} cores ({platform.machine()}), photos/s:")
+    print(f"  pipeline alone {pipeline:8.0f}")
+    print(f"  training step  {step:8.0f}")
+    print(f"  ratio          {pipeline / step:8.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""The benchmark's command line; its figures are for people, not for a test."""
+
+import time
+
+import pytest
+
+from nxap_color.benchmark import images_per_second, main
+
+
+def test_a_step_of_known_length_is_timed_right():
+    assert images_per_second(lambda: time.sleep(0.005), batch_size=10) == pytest.approx(2000, rel=0.3)
+
+
+def test_both_figures_are_printed(photo_folder, capsys):
+    arguments = ["--arch", "autoencoder", "--image-size", "32", "--batch-size", "2", "--validation", "0.3"]
+    assert main([str(photo_folder), *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    pipeline, step, ratio = (float(line.split()[-1]) for line in lines[1:])
+    assert pipeline > 0 and step > 0
+    assert ratio == pytest.approx(pipeline / step, rel=0.1)
+
+
+def test_a_missing_source_is_named(capsys):
+    assert main(["no-such-folder"]) == 2
+    assert "There is no no-such-folder" in capsys.readouterr().err
