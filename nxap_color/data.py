@@ -16,6 +16,9 @@ from nxap_color.color import AB_SCALE, split_lightness_ab
 # gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
 GRAY_SPREAD = 5.0
 
+# The smallest crop, as a share of the largest that fits: objects are seen at sizes from 1 to 1 / MIN_CROP.
+MIN_CROP = 0.6
+
 
 def is_gray(rgb):
     """Tells whether a photo has so little colour that it would teach a network to leave things gray.
@@ -32,7 +35,7 @@ def is_gray(rgb):
     return bool(spread < GRAY_SPREAD)
 
 
-def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_epoch=0, min_crop=0.6):
+def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_epoch=0):
     """Builds the endless training pipeline: random crops and flips, in batches of (lightness, ab).
 
     Every epoch has exactly `num_batches` batches and depends only on the seed and its own number, so
@@ -45,7 +48,6 @@ def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_
         num_batches: batches in an epoch. Where the photos give fewer, the epoch starts over on them.
         seed: whole number; the same one gives the same batches.
         first_epoch: number of the epoch to start with.
-        min_crop: in (0, 1], the smallest side of a crop, as a share of the largest crop of this shape.
 
     Returns:
         `tf.data.Dataset` of lightness float32 (batch, height, width, 1) in [-1, 1] and ab / AB_SCALE
@@ -55,7 +57,7 @@ def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_
     def epoch_batches(epoch):
         usable = _keep_usable(photos.train(epoch), photos.skipped).repeat()
         crops = usable.enumerate().map(
-            lambda index, rgb: random_crop(rgb, image_size, min_crop, (index, epoch + seed * 1_000_000)),
+            lambda index, rgb: random_crop(rgb, image_size, (index, epoch + seed * 1_000_000)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return crops.batch(batch_size, drop_remainder=True).take(num_batches)
@@ -95,8 +97,10 @@ def mean_ab(batches, num_batches=100):
     return AB_SCALE * np.mean(means, axis=0)
 
 
-def random_crop(rgb, image_size, min_crop, seed):
+def random_crop(rgb, image_size, seed):
     """Cuts a random part in the shape of `image_size`, resizes it, and mirrors every second one.
+
+    Its side is drawn from [MIN_CROP, 1] times the largest that fits.
 
     Only colours that are really there come out: no rotation or shear, whose filled corners would teach
     false colours, and no squashing.
@@ -104,7 +108,6 @@ def random_crop(rgb, image_size, min_crop, seed):
     Args:
         rgb: uint8 tensor (H, W, 3).
         image_size: (height, width) to resize to.
-        min_crop: the crop's side is drawn from [min_crop, 1] times the largest that fits.
         seed: two whole numbers; the same pair gives the same crop.
 
     Returns:
@@ -112,7 +115,7 @@ def random_crop(rgb, image_size, min_crop, seed):
     """
     seed = tf.cast(seed, tf.int64)
     share, top, left, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
-    crop = _crop(rgb, image_size, min_crop + share * (1.0 - min_crop), top, left)
+    crop = _crop(rgb, image_size, MIN_CROP + share * (1.0 - MIN_CROP), top, left)
     return tf.cond(mirror < 0.5, lambda: crop, lambda: crop[:, ::-1])
 
 

@@ -118,7 +118,7 @@ def find_tfds(name):
 
 
 def photos_of_builder(builder, validation_fraction=0.02, seed=0):
-    """Splits the "train" photos of a tensorflow-datasets builder in two.
+    """Splits the photos of a tensorflow-datasets builder in two: its "train" ones, if it has such.
 
     Args:
         builder: a prepared builder with a colour image among its features, for example of
@@ -129,7 +129,7 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
         `Photos`.
 
     Raises:
-        ValueError: if the data set has no "train" split, no colour images, or too few.
+        ValueError: if the data set has no colour photos, or too few.
     """
     import tensorflow_datasets as tfds
 
@@ -139,7 +139,9 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
         raise ValueError(f"{builder.name} has no colour photos among its features {list(features)}.")
     key = colour[0]
     # Decoding waits until it is known which photos are wanted.
-    encoded = builder.as_dataset(split="train", decoders={key: tfds.decode.SkipDecoding()})
+    splits = list(builder.info.splits)
+    split = "train" if "train" in splits or not splits else splits[0]
+    encoded = builder.as_dataset(split=split, decoders={key: tfds.decode.SkipDecoding()})
     count = int(encoded.cardinality())
     sides = np.array([_hash(str(number), seed) < validation_fraction for number in range(count)])
 

@@ -152,11 +152,13 @@ def make_recipe(args, model, photos, steps, mean_ab, history):
     import tensorflow as tf
 
     from nxap_color import training
+    from nxap_color.data import MIN_CROP
 
     best = min(history, key=lambda row: float(row["val_loss"]))
     return {
         "arguments": training.plain_arguments(vars(args)),
-        "network_size": args.image_size,
+        # The size at which whole photos show objects as large as the average training crop does.
+        "network_size": round(args.image_size * 2 / (1 + MIN_CROP)),
         "parameters": model.count_params(),
         "data": {
             "train": photos.num_train,

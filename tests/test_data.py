@@ -83,7 +83,7 @@ def test_crops_have_one_size_and_keep_the_aspect(size):
     height, width = size
     rows, columns = np.mgrid[:height, :width]
     rgb = np.uint8(np.stack([columns, rows, 0 * rows], axis=-1))
-    crop = random_crop(rgb, (32, 32), 0.6, (1, 2)).numpy() * 255.0
+    crop = random_crop(rgb, (32, 32), (1, 2)).numpy() * 255.0
     assert crop.shape == (32, 32, 3)
     down, right = np.diff(crop[8:-8, 8:-8, 1], axis=0).mean(), np.diff(crop[8:-8, 8:-8, 0], axis=1).mean()
     assert abs(right) == pytest.approx(down, rel=0.02)
@@ -91,13 +91,13 @@ def test_crops_have_one_size_and_keep_the_aspect(size):
 
 def test_every_second_crop_is_mirrored():
     rgb = np.uint8(np.broadcast_to(np.arange(100)[None, :, None], (100, 100, 3)))
-    slopes = [np.diff(random_crop(rgb, (16, 16), 0.6, (0, n)).numpy()[0, :, 0]).mean() for n in range(60)]
+    slopes = [np.diff(random_crop(rgb, (16, 16), (0, n)).numpy()[0, :, 0]).mean() for n in range(60)]
     assert 15 < np.sum(np.array(slopes) < 0) < 45
 
 
 def test_crops_invent_no_colours(sample_rgb):
     flat = np.broadcast_to(np.uint8([200, 30, 90]), (50, 70, 3))
-    crop = random_crop(flat, (64, 64), 0.6, (3, 4)).numpy() * 255.0
+    crop = random_crop(flat, (64, 64), (3, 4)).numpy() * 255.0
     np.testing.assert_allclose(crop, np.broadcast_to([200, 30, 90], crop.shape), atol=1e-3)
 
 

@@ -1,0 +1,91 @@
+"""Colour conversion against scikit-image, and the gamut."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from skimage.color import lab2rgb, rgb2lab
+
+from nxap_color import color
+
+
+@pytest.fixture(scope="module")
+def cube():
+    """A dense grid of the sRGB cube, 33 steps along each axis."""
+    axis = np.linspace(0.0, 1.0, 33, dtype="float32")
+    return np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+
+
+@pytest.fixture(scope="module")
+def colours_out_of_gamut():
+    random = np.random.default_rng(0)
+    lab = random.uniform((0, -110, -110), (100, 110, 110), (20_000, 3)).astype("float32")
+    return lab[~ops.convert_to_numpy(color.is_in_gamut(lab))]
+
+
+def test_lab_is_that_of_scikit_image(cube):
+    lab = ops.convert_to_numpy(color.rgb_to_lab(cube))
+    np.testing.assert_allclose(lab, rgb2lab(cube.astype("float64")), atol=0.01)
+
+
+def test_rgb_is_that_of_scikit_image(cube):
+    lab = rgb2lab(cube.astype("float64"))
+    np.testing.assert_allclose(ops.convert_to_numpy(color.lab_to_rgb(lab)), lab2rgb(lab), atol=1e-4)
+
+
+def test_round_trip_loses_less_than_an_8_bit_step(cube):
+    back = ops.convert_to_numpy(color.lab_to_rgb(color.rgb_to_lab(cube)))
+    assert np.abs(back - cube).max() < 1.0 / 255.0
+
+
+def test_any_leading_dimensions(cube):
+    batch = cube[:24].reshape(2, 3, 4, 3)
+    lab = ops.convert_to_numpy(color.rgb_to_lab(batch))
+    np.testing.assert_allclose(lab.reshape(24, 3), color.rgb_to_lab(cube[:24]), atol=1e-4)
+
+
+def test_ab_of_the_gamut_stays_inside_the_scale(cube):
+    lightness, ab = color.split_lightness_ab(cube)
+    assert np.abs(lightness).max() <= 1.0 + 1e-6
+    assert 0.8 < np.abs(ab).max() < 1.0
+
+
+def test_splitting_and_joining_give_the_photo_back(cube):
+    back = ops.convert_to_numpy(color.join_lightness_ab(*color.split_lightness_ab(cube)))
+    assert np.abs(back - cube).max() < 1.0 / 255.0
+
+
+def test_colours_of_the_cube_are_in_gamut_and_come_back_unchanged(cube):
+    lab = ops.convert_to_numpy(color.rgb_to_lab(cube))
+    assert ops.convert_to_numpy(color.is_in_gamut(lab)).all()
+    np.testing.assert_array_equal(color.clip_to_gamut(lab), lab)
+
+
+def test_clipping_to_gamut_keeps_the_lightness_where_clipping_rgb_does_not(colours_out_of_gamut):
+    lab = colours_out_of_gamut
+    plain = rgb2lab(ops.convert_to_numpy(color.lab_to_rgb(lab)))
+    kept = rgb2lab(ops.convert_to_numpy(color.lab_to_rgb(color.clip_to_gamut(lab))))
+    assert np.abs(plain[:, 0] - lab[:, 0]).mean() > 5.0
+    assert np.abs(kept[:, 0] - lab[:, 0]).max() < 0.1
+
+
+def test_clipping_to_gamut_keeps_the_hue_and_as_much_chroma_as_fits(colours_out_of_gamut):
+    lab = colours_out_of_gamut
+    clipped = ops.convert_to_numpy(color.clip_to_gamut(lab))
+    hue, clipped_hue = (np.arctan2(x[:, 2], x[:, 1]) for x in (lab, clipped))
+    vivid = np.hypot(*clipped[:, 1:].T) > 5.0
+    np.testing.assert_allclose(clipped_hue[vivid], hue[vivid], atol=1e-3)
+    assert ops.convert_to_numpy(color.is_in_gamut(clipped)).all()
+    slightly_more = np.concatenate([lab[:, :1], clipped[:, 1:] * 1.02], axis=1)[vivid]
+    assert not ops.convert_to_numpy(color.is_in_gamut(slightly_more)).any()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes the gradient with TensorFlow")
+def test_gradients_are_finite_everywhere_also_at_black_and_white(cube):
+    import tensorflow as tf
+
+    rgb = tf.constant(cube)
+    with tf.GradientTape() as tape:
+        tape.watch(rgb)
+        total = tf.reduce_sum(color.lab_to_rgb(color.rgb_to_lab(rgb) * 1.01))
+    assert np.isfinite(tape.gradient(total, rgb)).all()
