@@ -6,7 +6,7 @@ import statistics
 import sys
 import time
 
-from nxap_color.terminal import quiet_start
+from nxap_color.terminal import start_quietly
 from nxap_color.train import build_model, compile_trainer, make_parser
 
 REPEATS = 3
@@ -46,6 +46,7 @@ def measure(args):
     from nxap_color.sources import load_photos
 
     photos = load_photos(args.source, args.validation, args.seed)
+    data.require_usable(photos)
     size = (args.image_size, args.image_size)
     fetch = iter(data.training_batches(photos, size, args.batch_size, 10**6, args.seed)).__next__
     pipeline = images_per_second(fetch, args.batch_size)
@@ -63,8 +64,7 @@ def main(arguments=None):
     parser.description = "Measure the speed of a training with these settings, without training."
     args = parser.parse_args(arguments)
     try:
-        with quiet_start():
-            import tensorflow  # noqa: F401
+        start_quietly()
         pipeline, step = measure(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

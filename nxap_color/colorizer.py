@@ -16,15 +16,13 @@ BATCH_SIZE = 8
 class Colorizer:
     """Colours photos with a network and keeps everything else of them.
 
-    The photo is shrunk to the size that the network was trained at, its aspect kept; the network decides
+    The photo is shrunk to a size at which things look as large as in training; the network decides
     the colours; these are brought to full size along the edges of the photo's own lightness, which stays
     as it is.
 
     Args:
         model: a `keras.Model`, lightness (batch, H, W, 1) in [-1, 1] -> ab / AB_SCALE (batch, h, w, 2).
-        network_size: pixels of the shorter side on the way through the network. Objects should look as
-            large as in training: much larger than the training crops gives patches of colour, much
-            smaller loses detail.
+        network_size: pixels of the shorter side on the way through the network; the aspect is kept.
 
     Example:
         >>> colorizer = Colorizer.load()

@@ -5,6 +5,8 @@
 Broken and gray photos are left out and counted; `sources.load_photos` makes the first arrow.
 """
 
+import os
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -97,6 +99,21 @@ def mean_ab(batches, num_batches=100):
     return AB_SCALE * np.mean(means, axis=0)
 
 
+def require_usable(photos):
+    """Looks for the first usable photo of either part, before a training waits for it in vain.
+
+    Args:
+        photos: `sources.Photos`.
+
+    Raises:
+        ValueError: if all photos of a part are gray or broken.
+    """
+    for purpose, part in (("train", photos.train(0)), ("validate", photos.validation)):
+        if not any(True for _ in _keep_usable(part, photos.skipped).take(1)):
+            counts = ", ".join(f"{len(names)} {reason}" for reason, names in photos.skipped.items())
+            raise ValueError(f"None of the photos to {purpose} on can be used ({counts}): add colour photos.")
+
+
 def random_crop(rgb, image_size, seed):
     """Cuts a random part in the shape of `image_size`, resizes it, and mirrors every second one.
 
@@ -144,7 +161,7 @@ def _keep_usable(photos, skipped):
     def usable(name, rgb):
         reason = "broken" if rgb.size == 0 else "gray" if is_gray(rgb) else None
         if reason:
-            skipped[reason].add(name.decode() if isinstance(name, bytes) else str(name))
+            skipped[reason].add(os.fsdecode(name))
         return np.bool_(reason is None)
 
     def keep(name, rgb):
@@ -155,7 +172,7 @@ def _keep_usable(photos, skipped):
 
 def _to_lightness_ab(batches):
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
+        raise ValueError(
             f"The training pipeline needs Keras on TensorFlow, received {keras.backend.backend()}. "
             "Set KERAS_BACKEND=tensorflow."
         )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color.image_io import Photo, PhotoError, read_photo, write_photo
-from nxap_color.photo_files import list_photos, open_photo, own_name
+from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, to_uint8, write_photo
+from nxap_color.photo_files import list_photos, own_name, read_listed
 from nxap_color.plotting import contact_sheet
-from nxap_color.terminal import quiet_start
+from nxap_color.terminal import start_quietly
 
 # Used where a model has no recipe that names the mean colour of its training photos.
 FALLBACK_MEAN_AB = (2.6, 9.3)
@@ -54,8 +54,9 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
 
     for name in names:
         try:
-            truth = read_photo(open_photo(name)).rgb
-            truth = truth if truth.dtype == np.uint8 else np.uint8(truth // 257)
+            truth = to_uint8(read_listed(name).rgb)
+            if not np.ptp(truth, axis=-1).any():
+                raise PhotoError("This photo is gray: there is no true colour to compare with.")
             results, pictures = {}, {"truth": truth}
             for label, method in methods(colorizers, mean_ab).items():
                 start = time.perf_counter()
@@ -143,9 +144,17 @@ def load(args):
     names = list_photos(args.folder)
     if not names:
         raise ValueError(f"{args.folder} has no photos to measure on.")
-    with quiet_start():
-        from nxap_color import models
-        from nxap_color.colorizer import Colorizer
+    if args.sheet and args.sheet.suffix.lower() not in PHOTO_SUFFIXES:
+        raise ValueError(f"--sheet must end in one of {', '.join(sorted(PHOTO_SUFFIXES))}, not {args.sheet}.")
+    if args.json and args.json.with_suffix(".keras").exists():
+        raise ValueError(f"--json {args.json} is the place of a model's recipe: choose another name.")
+    for path in (args.json, args.sheet):
+        if path and not path.parent.is_dir():
+            raise ValueError(f"There is no folder {path.parent} to write {path.name} to.")
+    start_quietly()
+    from nxap_color import models
+    from nxap_color.colorizer import Colorizer
+
     colorizers = {name: Colorizer.load(name) for name in args.model}
     recipe = models.load_recipe(args.model[0])
     return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)

@@ -179,6 +179,11 @@ def _scale_to_uint16(gray):
     return np.rint((gray - low) * (65535 / ((high - low) or 1))).astype(np.uint16)
 
 
+def to_uint8(pixels):
+    """Rounds uint16 pixels, 0..65535, to uint8; uint8 pixels come back as they are. Any shape."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def _split_alpha(image):
     """Splits an image into one without transparency and its alpha, uint8 (H, W) or None."""
     if not image.has_transparency_data:
@@ -205,7 +210,7 @@ def _encode(stream, photo, format, quality):
         if format == "TIFF" and photo.alpha is None:
             _write_rgb16(stream, pixels, options)
             return
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        pixels = to_uint8(pixels)
     if photo.alpha is not None and format in ("PNG", "TIFF", "WEBP"):
         pixels = np.dstack((pixels, photo.alpha))
     if format == "JPEG":

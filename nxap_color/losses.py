@@ -7,9 +7,9 @@ from nxap_color.color import AB_SCALE
 
 
 def shrink_to(truth, prediction):
-    """Averages the truth down to the prediction's height and width.
+    """Shrinks the truth to the prediction's height and width (antialiased, triangle filter).
 
-    A network that decides colours at 1/4 of the input is judged on the mean colour of each 4x4 block.
+    A network that decides colours at 1/4 of the input is judged on the colours seen at that size.
 
     Args:
         truth: tensor (batch, H, W, channels).

@@ -147,7 +147,7 @@ def build_unet(decoder_filters=(160, 96, 64), name="unet"):
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 4.2 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
+        A functional `keras.Model`, 3.8 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
         ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
 
     Raises:

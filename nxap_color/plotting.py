@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from nxap_color.image_io import to_uint8
+
 
 def contact_sheet(rows, height=160, gap=4):
     """Puts pictures into rows, all of one height, on white.
@@ -26,7 +28,7 @@ def contact_sheet(rows, height=160, gap=4):
 
 
 def _to_height(picture, height):
-    picture = _to_uint8(picture)
+    picture = _as_uint8(picture)
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
@@ -42,14 +44,12 @@ def before_after(before, after, height=None):
     Returns:
         uint8 array (height, width, 3).
     """
-    gray = np.asarray(Image.fromarray(_to_uint8(before)).convert("L").convert("RGB"))
+    gray = np.asarray(Image.fromarray(_as_uint8(before)).convert("L").convert("RGB"))
     return contact_sheet([[gray, after]], height or min(len(before), 1080))
 
 
-def _to_uint8(picture):
+def _as_uint8(picture):
     picture = np.asarray(picture)
-    if picture.dtype == np.uint16:
-        return np.uint8(picture // 257)
-    if picture.dtype != np.uint8:
+    if np.issubdtype(picture.dtype, np.floating):
         return np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
-    return picture
+    return to_uint8(picture)

@@ -8,7 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, is_photo, read_photo, write_photo
-from nxap_color.terminal import quiet_start
+from nxap_color.plotting import before_after
+from nxap_color.terminal import start_quietly
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
 FILM_SUFFIXES = frozenset({".gif", ".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"})
@@ -32,6 +33,11 @@ class Job:
     target: Path
     compare: Path | None = None
 
+    @property
+    def outputs(self):
+        """The files that the job writes, a list of `Path`s."""
+        return [self.target] + ([self.compare] if self.compare else [])
+
 
 def make_parser():
     """Builds the parser of the command line."""
@@ -51,7 +57,7 @@ def make_parser():
 
 
 def plan(inputs, output=None, compare=False):
-    """Decides what is read and where the result goes, before any work is done.
+    """Decides what is read and where the results go, before any work is done.
 
     Args:
         inputs: list of `Path`s of photos and folders.
@@ -62,76 +68,94 @@ def plan(inputs, output=None, compare=False):
         List of `Job`s, and a list of (path, reason) of what cannot be done.
 
     Raises:
-        UsageError: if several results were to go into one file.
+        UsageError: if several results were to go into one file, or the output is a film.
     """
-    as_file = output is not None and output.suffix.lower() in PHOTO_SUFFIXES and not output.is_dir()
-    if as_file and (len(inputs) > 1 or any(path.is_dir() for path in inputs)):
+    suffix = output.suffix.lower() if output else ""
+    as_file = suffix in PHOTO_SUFFIXES and not output.is_dir()
+    if as_file and (len(inputs) > 1 or inputs[0].is_dir()):
         raise UsageError(f"-o {output} is one file, but the input is several: name a folder instead.")
-    jobs, failed, taken = [], [], {}
+    if suffix in FILM_SUFFIXES:
+        raise UsageError(f"-o {output}: films and GIFs cannot be written yet, photos can.")
+    pairs, failed = [], []
     for path in inputs:
         if path.is_dir():
-            pairs = _folder_pairs(path, output or path.with_name(f"{path.resolve().name}_color"))
+            found = list(_folder_pairs(path, output))
+            failed += [] if found else [(path, "There are no photos in this folder.")]
+            pairs += found
         else:
-            folder = path.parent if output is None else output
-            pairs = [(path, output if as_file else folder / f"{path.stem}_color{path.suffix}")]
-        for source, target in pairs:
-            reason = _refusal(source, target, taken)
-            if reason:
-                failed.append((source, reason))
-                continue
-            taken[target.resolve()] = source
-            jobs.append(Job(source, target, _compare_path(target) if compare else None))
+            folder = output or path.parent
+            pairs.append((path, output if as_file else folder / f"{path.stem}_color{path.suffix}"))
+    jobs, taken = [], {source.resolve(): f"the input {source}" for source, _ in pairs}
+    for source, target in pairs:
+        job = Job(source, target, target.with_name(f"{target.stem}_compare.jpg") if compare else None)
+        try:
+            reason = _refusal(job, taken)
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            reason = f"{error.strerror}."
+        if reason:
+            failed.append((source, reason))
+        else:
+            jobs.append(job)
+            taken.update({path.resolve(): f"the result of {source}" for path in job.outputs})
     return jobs, failed
 
 
-def _folder_pairs(folder, target):
+def _folder_pairs(folder, output):
     """(source, target) of every photo and film below a folder; other files are none of our business."""
+    whole = folder.resolve()  # "." and ".." have names, too
+    target = output or whole.with_name(f"{whole.name}_color")
     for source in sorted(folder.rglob("*")):
-        is_film = source.suffix.lower() in FILM_SUFFIXES
-        if (is_photo(source) or is_film) and source.is_file():
-            yield source, target / source.relative_to(folder)
+        inside = source.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in inside.parts)
+        is_result = target.resolve() in source.resolve().parents and target.resolve() != whole
+        if is_hidden or is_result or not source.is_file():
+            continue
+        if is_photo(source) or source.suffix.lower() in FILM_SUFFIXES:
+            yield source, target / inside
 
 
-def _refusal(source, target, taken):
-    """Says in a sentence why a photo cannot be coloured into `target`; None if nothing is in the way."""
-    if source.suffix.lower() in FILM_SUFFIXES:
+def _refusal(job, taken):
+    """Says in a sentence why a job cannot be done; None if nothing is in the way.
+
+    Args:
+        job: `Job`.
+        taken: dict from a resolved path that must not be written to what it is.
+    """
+    if job.source.suffix.lower() in FILM_SUFFIXES:
         return "Films and GIFs cannot be coloured yet; photos can."
-    if not source.exists():
+    if not job.source.exists():
         return "There is no such file."
-    if not is_photo(source):
+    if not is_photo(job.source):
         return f"This is no photo: expected one of {', '.join(sorted(PHOTO_SUFFIXES))}."
-    if target.exists() and target.samefile(source):
-        return "The result would replace the input; name another output."
-    if target.resolve() in taken:
-        return f"Its result would be the same file as that of {taken[target.resolve()]}."
+    for path in job.outputs:
+        if path.resolve() in taken:
+            return f"Its result would replace {taken[path.resolve()]}; name another output with -o."
     return None
 
 
-def _compare_path(target):
-    return target.with_name(f"{target.stem}_compare.jpg")
-
-
-def colorize_file(colorizer, job):
+def colorize_file(colorizer, job, overwrite=False):
     """Reads a photo, colours it and writes it with its own alpha and metadata.
 
     Args:
         colorizer: `Colorizer`.
         job: `Job`; the folder of its target is made if need be.
+        overwrite: whether outputs that exist are replaced; else only missing ones are written.
 
     Raises:
         PhotoError: if the photo cannot be read or the result cannot be written.
     """
     photo = read_photo(job.source)
     coloured = Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
+    results = {job.target: coloured}
+    if job.compare:
+        results[job.compare] = Photo(before_after(photo.rgb, coloured.rgb))
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PhotoError(f"The folder {job.target.parent} cannot be made: {error.strerror}.") from error
-    write_photo(job.target, coloured)
-    if job.compare:
-        from nxap_color.plotting import before_after
-
-        write_photo(job.compare, Photo(before_after(photo.rgb, coloured.rgb)))
+    for path, result in results.items():
+        if overwrite or not path.exists():
+            write_photo(path, result)
 
 
 def run(jobs, colorizer, overwrite=False, quiet=False):
@@ -140,7 +164,7 @@ def run(jobs, colorizer, overwrite=False, quiet=False):
     Args:
         jobs: list of `Job`s.
         colorizer: `Colorizer`.
-        overwrite: whether a target that exists is replaced; else it is kept and named.
+        overwrite: whether outputs that exist are replaced; else they are kept and named.
         quiet: whether to leave out the progress bar and what was kept.
 
     Returns:
@@ -149,38 +173,43 @@ def run(jobs, colorizer, overwrite=False, quiet=False):
     written, failed = [], []
     # disable=None shows the bar only on a terminal.
     for job in tqdm(jobs, unit="photo", disable=True if quiet or len(jobs) < 2 else None):
-        if job.target.exists() and not overwrite:
+        if all(path.exists() for path in job.outputs) and not overwrite:
             if not quiet:
                 tqdm.write(f"kept {job.target}, which exists (--overwrite replaces it)")
             continue
         try:
-            colorize_file(colorizer, job)
+            colorize_file(colorizer, job, overwrite)
             written.append(job.target)
-        except PhotoError as error:
+        # Whatever one photo does to a decoder or to the memory, the others are still to be done.
+        except Exception as error:
             failed.append(job.source)
-            tqdm.write(f"error: {job.source}: {error}", file=sys.stderr)
-        except MemoryError:
-            failed.append(job.source)
-            tqdm.write(f"error: {job.source}: There is not enough memory for it.", file=sys.stderr)
+            reason = error if isinstance(error, PhotoError) else _first_line(error)
+            tqdm.write(f"error: {job.source}: {reason}", file=sys.stderr)
     return written, failed
+
+
+def _first_line(error):
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for a photo of this size."
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def main(arguments=None):
     """Runs the command line; returns 0 if all is done, 1 if some inputs failed, 2 for wrong usage."""
     args = make_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # names of files in an old archive are not always UTF-8
+        stream.reconfigure(errors="backslashreplace")
     try:
         jobs, refused = plan(args.inputs or [SAMPLE], args.output, args.compare)
         for source, reason in refused:
             print(f"error: {source}: {reason}", file=sys.stderr)
-        with quiet_start():
-            from nxap_color.colorizer import Colorizer
+        start_quietly()
+        from nxap_color.colorizer import Colorizer
 
-            colorizer = Colorizer.load(args.model)
+        written, failed = run(jobs, Colorizer.load(args.model), args.overwrite, args.quiet)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        written, failed = run(jobs, colorizer, args.overwrite, args.quiet)
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return 130

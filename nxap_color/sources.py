@@ -1,17 +1,17 @@
 """Where training photos come from: folders, zips, or tensorflow-datasets; and their split in two."""
 
 import hashlib
+import os
 import socket
 import urllib.request
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
-from nxap_color.image_io import PhotoError, read_photo
-from nxap_color.photo_files import list_photos, open_photo, own_name, photo_size
+from nxap_color.image_io import PhotoError, to_uint8
+from nxap_color.photo_files import list_photos, own_name, photo_size, read_listed
 
 TFDS_PREFIX = "tfds:"
 TFDS_SHUFFLE = 2048  # photos, still compressed, that are mixed at a time
@@ -77,11 +77,16 @@ def load_photos(sources, validation_fraction=0.02, seed=0):
     # In the order of the hash, since neighbours in a folder are alike and sample pictures show the first.
     validation = sorted(set(names) - set(train), key=hashes.get)
 
+    # As bytes: names in an old archive are not always UTF-8.
+    encoded = [os.fsencode(name) for name in train]
+
     def shuffled(epoch):
-        order = tf.random.experimental.stateless_shuffle(train, seed=(seed, epoch))
+        order = tf.random.experimental.stateless_shuffle(encoded, seed=(seed, epoch))
         return tf.data.Dataset.from_tensor_slices(order).map(_read, num_parallel_calls=tf.data.AUTOTUNE)
 
-    ordered = tf.data.Dataset.from_tensor_slices(tf.constant(validation, tf.string))
+    ordered = tf.data.Dataset.from_tensor_slices(
+        tf.constant([os.fsencode(name) for name in validation], tf.string)
+    )
     return Photos(
         train=shuffled,
         validation=ordered.map(_read, num_parallel_calls=tf.data.AUTOTUNE),
@@ -101,7 +106,7 @@ def find_tfds(name):
         A builder that is ready to be read.
 
     Raises:
-        ValueError: if there is no data set of this name.
+        ValueError: if there is no data set of this name, or it cannot be prepared.
         ConnectionError: if it has to be downloaded and there is no internet; within seconds, where
             tensorflow-datasets itself would try for minutes.
     """
@@ -113,7 +118,10 @@ def find_tfds(name):
         raise ValueError(f"tensorflow-datasets has no data set {name}; data/README.md names some.") from None
     if not builder.is_prepared():
         _require_internet(name)
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # dead links, a full disk, sets to be fetched by hand: it says which
+        raise ValueError(f"tensorflow-datasets could not prepare {name}: {error}") from error
     return builder
 
 
@@ -187,10 +195,9 @@ def _read(name):
 
     def read(name):
         try:
-            rgb = read_photo(open_photo(name.decode())).rgb
-        except (PhotoError, OSError, zipfile.BadZipFile):
+            return to_uint8(read_listed(os.fsdecode(name)).rgb)
+        except PhotoError:
             return np.zeros((0, 0, 3), "uint8")
-        return rgb if rgb.dtype == np.uint8 else (rgb // 257).astype("uint8")
 
     rgb = tf.numpy_function(read, (name,), tf.uint8)
     return name, tf.ensure_shape(rgb, (None, None, 3))
@@ -198,9 +205,9 @@ def _read(name):
 
 def _hash(name, seed):
     """A number in [0, 1) that depends on nothing but a name and the seed."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    digest = hashlib.sha256(os.fsencode(f"{seed}:{name}")).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
 def _digest(lines):
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("\n".join(sorted(lines)))).hexdigest()[:16]

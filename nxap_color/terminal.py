@@ -6,19 +6,20 @@ import os
 import tempfile
 
 
-@contextlib.contextmanager
-def quiet_start():
-    """Keeps the log lines of TensorFlow's start off the terminal.
+def start_quietly():
+    """Starts Keras and its backend with their log lines kept off the terminal.
 
-    Its native code writes them to file descriptor 2 before any Python setting applies; they tell a user
-    who colours a photo nothing. If the start fails, what was held back is printed.
+    Native code writes them to file descriptor 2 before any Python setting applies; they tell a user who
+    colours a photo nothing. If the start fails, they are printed after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
-            yield
+            import keras
+
+            keras.ops.zeros(1)  # the first operation starts the backend
         except BaseException:
             held_back.seek(0)
             os.write(kept, held_back.read())

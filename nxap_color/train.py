@@ -9,7 +9,7 @@ import time
 import warnings
 from pathlib import Path
 
-from nxap_color.terminal import positive, positive_float, quiet_start, side
+from nxap_color.terminal import positive, positive_float, side, start_quietly
 
 
 def make_parser():
@@ -65,8 +65,9 @@ def train(args):
     warnings.filterwarnings("ignore", message="Your input ran out of data")
     keras.utils.set_random_seed(args.seed)
     run = training.Run(args.output)
-    first_epoch = run.resume(vars(args)) if args.resume else run.start(vars(args), args.overwrite)
     photos = load_photos(args.source, args.validation, args.seed)
+    data.require_usable(photos)
+    first_epoch = run.resume(vars(args)) if args.resume else run.start(vars(args), args.overwrite)
     print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
     steps = args.steps or max(1, photos.num_train // args.batch_size)
     size = (args.image_size, args.image_size)
@@ -86,6 +87,7 @@ def train(args):
     )
     last_loss = float(run.history()[-1]["loss"])
     if not math.isfinite(last_loss):
+        run.forget()
         raise FloatingPointError(
             f"The loss became {last_loss}: try a lower --learning-rate than {args.learning_rate:g}."
         )
@@ -188,9 +190,8 @@ def device_names(tf):
 
 def main(arguments=None):
     args = make_parser().parse_args(arguments)
-    with quiet_start():
-        import tensorflow  # noqa: F401
     try:
+        start_quietly()
         recipe = train(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -198,6 +199,9 @@ def main(arguments=None):
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command with --resume goes on after the last epoch", file=sys.stderr)
+        return 130
     best = recipe["best_epoch"]
     print(
         f"wrote {args.output} after {recipe['minutes']} minutes; on the validation photos: "

@@ -144,12 +144,15 @@ class Run:
         Raises:
             ValueError: if a model stands there and may not be replaced.
         """
+        if self.state.exists() and not overwrite:
+            raise ValueError(f"{self.output} was stopped: --resume goes on with it, --overwrite starts anew.")
         if self.output.exists() and not overwrite:
             raise ValueError(f"{self.output} exists: choose another --output, or --overwrite to replace it.")
         shutil.rmtree(self.state, ignore_errors=True)
         self.state.mkdir(parents=True)
         (self.state / "arguments.json").write_text(json.dumps(plain_arguments(arguments)), encoding="utf-8")
-        self.log.unlink(missing_ok=True)
+        for stale in (self.log, self.output.with_suffix(".json")):
+            stale.unlink(missing_ok=True)
         return 0
 
     def resume(self, arguments):
@@ -208,13 +211,20 @@ class Run:
             SampleSheets(network, validation, self.output.with_suffix(".samples"), sample_every),
             keras.callbacks.CSVLogger(str(self.log), append=True),
             keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.BackupAndRestore(str(self.state / "state")),
+            # Kept until `finish`, and twice, so that a stop at any moment leaves a state to go on from.
+            keras.callbacks.BackupAndRestore(
+                str(self.state / "state"), double_checkpoint=True, delete_checkpoint=False
+            ),
         ]
 
     def finish(self, recipe):
         """Writes the recipe beside the model and removes what only `resume` needed."""
         text = json.dumps(recipe, indent=2) + "\n"
         self.output.with_suffix(".json").write_text(text, encoding="utf-8")
+        self.forget()
+
+    def forget(self):
+        """Removes what only `resume` needs."""
         shutil.rmtree(self.state, ignore_errors=True)
 
 

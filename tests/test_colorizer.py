@@ -93,6 +93,12 @@ def test_the_aspect_is_kept_on_the_way_through_the_network(colorizer):
     assert width / height == pytest.approx(1.5, rel=0.02)
 
 
+def test_the_network_sees_lightness_scaled_as_in_training(tiny_model, sample_rgb):
+    rgb = np.float32(sample_rgb[:64, :96]) / 255.0  # of the network's own size, so that nothing is resized
+    expected = rgb2lab(rgb)[..., :1] / 50.0 - 1.0
+    np.testing.assert_allclose(Colorizer(tiny_model, 64).network_input(rgb), expected, atol=1e-3)
+
+
 def test_a_long_strip_does_not_fill_the_memory(colorizer):
     height, width, _ = colorizer.network_input(np.zeros((1, 4000, 3), "float32")).shape
     assert width <= 8 * 64 and height >= 1

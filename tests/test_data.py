@@ -2,12 +2,19 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE
-from nxap_color.data import centre_crop, is_gray, mean_ab, random_crop, training_batches, validation_batches
+from nxap_color.data import (
+    centre_crop,
+    is_gray,
+    mean_ab,
+    random_crop,
+    require_usable,
+    training_batches,
+    validation_batches,
+)
 from nxap_color.sources import load_photos
 
 
@@ -70,6 +77,13 @@ def test_broken_and_gray_photos_are_left_out_and_counted(photo_folder):
     assert skipped == {"broken": {"broken.jpg", "truncated.jpg"}, "gray": {"gray.png"}}
 
 
+def test_a_folder_of_gray_photos_is_refused_at_once(tmp_path):
+    for number in range(8):
+        Image.effect_noise((32, 32), 60).convert("RGB").save(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match=r"None of the photos to train on can be used \(0 broken, \d gray\)"):
+        require_usable(load_photos([tmp_path], 0.3))
+
+
 def test_gray_and_sepia_are_told_from_colour(sample_rgb):
     gray = np.repeat(sample_rgb.mean(axis=-1, keepdims=True), 3, axis=-1)
     sepia = np.uint8(gray * np.float32([0.9, 0.88, 0.86]))
@@ -95,7 +109,7 @@ def test_every_second_crop_is_mirrored():
     assert 15 < np.sum(np.array(slopes) < 0) < 45
 
 
-def test_crops_invent_no_colours(sample_rgb):
+def test_crops_invent_no_colours():
     flat = np.broadcast_to(np.uint8([200, 30, 90]), (50, 70, 3))
     crop = random_crop(flat, (64, 64), (3, 4)).numpy() * 255.0
     np.testing.assert_allclose(crop, np.broadcast_to([200, 30, 90], crop.shape), atol=1e-3)
@@ -111,12 +125,3 @@ def test_mean_ab_is_the_mean_colour(tmp_path):
     batches = validation_batches(photos, (16, 16), 1)
     expected = np.mean([ab.mean(axis=(0, 1, 2)) for _, ab in batches.as_numpy_iterator()], axis=0) * AB_SCALE
     np.testing.assert_allclose(mean_ab(batches), expected, rtol=1e-5)
-
-
-def test_parallel_decoding_keeps_the_order(photo_folder):
-    orders = []
-    for _ in range(2):
-        photos = load_photos([photo_folder], 0.3)
-        orders.append([name for name, _ in photos.train(3).as_numpy_iterator()])
-    assert orders[0] == orders[1]
-    assert isinstance(photos.train(3), tf.data.Dataset)

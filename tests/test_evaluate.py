@@ -72,12 +72,22 @@ def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
 
 def test_a_broken_photo_is_named_and_the_others_measured(photo_folder, tiny_model_file, tmp_path, capsys):
     (photo_folder / "broken.jpg").write_bytes(b"no photo")
-    Image.new("RGB", (3, 3)).save(photo_folder / "small.png")
+    Image.new("RGB", (3, 3), "red").save(photo_folder / "small.png")
+    Image.new("RGB", (30, 30), "gray").save(photo_folder / "gray.png")
     path = tmp_path / "report.json"
     assert main([str(photo_folder), "--model", str(tiny_model_file), "--json", str(path)]) == 1
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 2 and "broken.jpg" in errors[0] and "small.png" in errors[1]
+    named = [name for line in errors for name in ("broken.jpg", "gray.png", "small.png") if name in line]
+    assert len(errors) == 3 and named == ["broken.jpg", "gray.png", "small.png"]
     assert json.loads(path.read_text())["photos"] == 12
+
+
+def test_outputs_are_checked_before_the_work(photo_folder, tiny_model_file, tmp_path, capsys):
+    recipe = tiny_model_file.with_suffix(".json")
+    for option, path in (("--json", recipe), ("--json", tmp_path / "no" / "r.json"), ("--sheet", "a.gif")):
+        assert main([str(photo_folder), "--model", str(tiny_model_file), option, str(path)]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert ["recipe" in errors[0], "no folder" in errors[1], "must end in" in errors[2]] == [True] * 3
 
 
 @pytest.mark.parametrize("arguments", [["no-such-folder"], [".", "--model", "no-such-model"]])

@@ -175,12 +175,75 @@ def test_the_input_is_never_written_to(run, photo, tmp_path, capsys):
     assert photo.read_bytes() == before
 
 
+def test_no_input_is_written_to_whatever_the_outputs_are_called(run, photo, capsys):
+    """As `*.jpg` names the result of an earlier run, and as --compare makes a name of its own."""
+    earlier = photo.with_name("old_color.jpg")
+    compared = photo.with_name("new_compare.jpg")
+    for path in (earlier, compared):
+        shutil.copy(photo, path)
+    before = photo.read_bytes()
+    assert run(photo, earlier, "--overwrite") == 1
+    assert run(compared, "-o", photo.with_name("new.jpg"), "--compare", "--overwrite") == 1
+    assert capsys.readouterr().err.count("would replace the input") == 2
+    assert earlier.read_bytes() == compared.read_bytes() == before
+
+
+def test_a_comparison_that_exists_is_kept(run, photo):
+    bystander = photo.with_name("new_compare.jpg")
+    bystander.write_bytes(b"precious")
+    assert run(photo, "-o", photo.with_name("new.jpg"), "--compare") == 0
+    assert bystander.read_bytes() == b"precious"
+    assert chroma(photo.with_name("new.jpg")) > 1.0
+
+
+def test_a_comparison_can_be_asked_for_later(run, photo):
+    run(photo)
+    result = photo.with_name("old_color.jpg")
+    before = result.stat().st_mtime_ns
+    assert run(photo, "--compare") == 0
+    assert photo.with_name("old_color_compare.jpg").exists() and result.stat().st_mtime_ns == before
+
+
+def test_the_folder_one_stands_in_is_coloured_beside_it(run, photo_folder, monkeypatch):
+    monkeypatch.chdir(photo_folder)
+    assert run(".") == 0
+    assert files_below(photo_folder.with_name("photos_color")) == files_below(photo_folder)
+
+
+def test_results_inside_the_input_folder_are_not_coloured_again(run, photo_folder):
+    for _ in range(2):
+        assert run(photo_folder, "-o", photo_folder / "results") == 0
+    assert len(files_below(photo_folder / "results")) == 12
+
+
+def test_hidden_files_are_left_alone(run, photo_folder):
+    (photo_folder / ".thumbs").mkdir()
+    shutil.copy(photo_folder / "cat.jpg", photo_folder / ".thumbs" / "cat.jpg")
+    (photo_folder / "._film.mp4").write_bytes(b"film")
+    assert run(photo_folder) == 0
+    assert len(files_below(photo_folder.with_name("photos_color"))) == 12
+
+
+def test_a_folder_without_photos_is_named(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "empty") == 1
+    assert "There are no photos" in capsys.readouterr().err
+
+
+def test_a_name_too_long_for_its_result_is_named(run, photo, capsys):
+    long = photo.with_name("x" * 248 + ".jpg")
+    shutil.copy(photo, long)
+    assert run(long, photo) == 1
+    assert "too long" in capsys.readouterr().err
+    assert photo.with_name("old_color.jpg").exists()
+
+
 def test_two_results_never_share_a_file(run, photo, tmp_path, capsys):
     other = tmp_path / "other" / "old.jpg"
     other.parent.mkdir()
     shutil.copy(photo, other)
     assert run(photo, other, "-o", tmp_path / "results") == 1
-    assert "the same file as that of" in capsys.readouterr().err
+    assert "would replace the result of" in capsys.readouterr().err
     assert files_below(tmp_path / "results") == ["old_color.jpg"]
 
 
@@ -226,6 +289,7 @@ def test_orientation_is_applied_once(run, tmp_path, sample_rgb):
         (["--colour"], "unrecognized arguments: --colour"),
         (["--model", "no-such-model"], "There is no model no-such-model"),
         (["--model", __file__], "could not be loaded as a Keras model"),
+        (["-o", "old.gif"], "cannot be written yet"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message, photo, capsys):

@@ -1,14 +1,17 @@
 """Where photos come from, and their split."""
 
+import os
 import socket
 import time
 import zipfile
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from nxap_color.photo_files import list_photos, open_photo, own_name
+from nxap_color.image_io import PhotoError, read_photo
+from nxap_color.photo_files import list_photos, own_name, read_listed
 from nxap_color.sources import find_tfds, load_photos, photos_of_builder
 
 
@@ -42,7 +45,46 @@ def test_a_zip_is_read_in_place(photo_zip, photo_folder):
         str(path.relative_to(photo_folder)) for path in photo_folder.rglob("*.jpg")
     )
     for name in listed:
-        assert open_photo(name).read() == (photo_folder / own_name(name)).read_bytes()
+        original = read_photo(photo_folder / own_name(name))
+        np.testing.assert_array_equal(read_listed(name).rgb, original.rgb)
+
+
+def test_a_damaged_zip_is_named(photo_zip):
+    content = photo_zip.read_bytes()
+    at = content.index(b"PK\x01\x02")  # the list of members
+    photo_zip.write_bytes(content[:at] + b"XX" + content[at + 2 :])
+    with pytest.raises(ValueError, match="photos.zip is damaged"):
+        list_photos(photo_zip)
+
+
+def test_a_member_that_cannot_be_unpacked_is_an_unreadable_photo(photo_zip):
+    name = list_photos(photo_zip)[0]
+    content = bytearray(photo_zip.read_bytes())
+    content[content.index(b"PK\x03\x04")] = 0  # the header of the first member
+    photo_zip.write_bytes(content)
+    broken = []
+    for name in list_photos(photo_zip):
+        try:
+            read_listed(name)
+        except PhotoError as error:
+            broken.append(str(error))
+    assert len(broken) == 1 and "cannot be unpacked" in broken[0]
+
+
+def test_two_colons_in_the_name_of_a_folder_are_no_zip(photo_folder, tmp_path):
+    odd = photo_folder.rename(tmp_path / "a::b")
+    assert len(names(load_photos([odd], 0.3).validation)) > 0
+    assert read_listed(list_photos(odd)[0]).rgb.size
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_that_is_no_utf_8_can_be_trained_on(photo_folder):
+    odd = os.fsencode(photo_folder) + b"/caf\xe9.jpg"
+    (photo_folder / "cat.jpg").rename(os.fsdecode(odd))
+    photos = load_photos([photo_folder], 0.3)
+    read = {bytes(name): rgb for part in (photos.train(0), photos.validation)
+            for name, rgb in part.as_numpy_iterator()}  # fmt: skip
+    assert read[odd].size
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,20 @@ def test_resuming_nothing_is_refused(photo_folder, tmp_path, capsys):
     assert "There is no stopped run" in capsys.readouterr().err
 
 
+def test_starting_over_a_stopped_run_is_refused(photo_folder, tmp_path, capsys):
+    run = Run(tmp_path / "model.keras")
+    run.start({"epochs": 9})
+    assert main([str(photo_folder), *TINY, "--output", str(run.output)]) == 2
+    assert "--resume goes on with it" in capsys.readouterr().err
+
+
+def test_a_missing_source_leaves_an_old_run_alone(tmp_path, capsys):
+    output = tmp_path / "model.keras"
+    output.with_suffix(".csv").write_text("the log of hours")
+    assert main(["no-such-folder", "--overwrite", "--output", str(output)]) == 2
+    assert output.with_suffix(".csv").read_text() == "the log of hours"
+
+
 def test_a_model_that_stands_is_not_replaced_unasked(photo_folder, tmp_path, capsys):
     output = tmp_path / "precious.keras"
     output.write_text("hours of work")
