@@ -9,7 +9,7 @@ from nxap_color.layers import GuidedUpsampling
 # Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
 # strip does not become a million pixels wide on its way through the network.
 MAX_ASPECT = 8.0
-DEFAULT_NETWORK_SIZE = 160
+DEFAULT_NETWORK_SIZE = 192
 BATCH_SIZE = 8
 
 

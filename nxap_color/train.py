@@ -11,6 +11,10 @@ from pathlib import Path
 
 from nxap_color.terminal import positive, positive_float, side, start_quietly
 
+# Side of a photo at prediction as a multiple of the training crops' side, which hold 0.6 to 1 of a photo.
+# On 100 validation photos, crops of 128 px: 1.0 gave 24.02 dB, 1.25 24.17, 1.5 24.28, 1.75 24.22.
+NETWORK_SCALE = 1.5
+
 
 def make_parser():
     """Builds the parser of the command line; `--help` shows the meaning and the defaults."""
@@ -154,13 +158,11 @@ def make_recipe(args, model, photos, steps, mean_ab, history):
     import tensorflow as tf
 
     from nxap_color import training
-    from nxap_color.data import MIN_CROP
 
     best = min(history, key=lambda row: float(row["val_loss"]))
     return {
         "arguments": training.plain_arguments(vars(args)),
-        # The size at which whole photos show objects as large as the average training crop does.
-        "network_size": round(args.image_size * 2 / (1 + MIN_CROP)),
+        "network_size": round(args.image_size * NETWORK_SCALE),
         "parameters": model.count_params(),
         "data": {
             "train": photos.num_train,

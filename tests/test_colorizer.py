@@ -58,10 +58,10 @@ def test_of_a_colour_photo_only_the_lightness_counts(shipped, sample_rgb):
 def test_the_dtype_stays(colorizer, dtype):
     gray = np.linspace(0.0, 1.0, 40 * 50).reshape(40, 50)
     scale = 1.0 if dtype.startswith("float") else np.iinfo(dtype).max
-    result = colorizer.colorize((gray * scale).astype(dtype))
+    photo = (gray * scale).astype(dtype)
+    result = colorizer.colorize(photo)
     assert result.dtype == dtype
-    reference = colorizer.colorize(gray)
-    np.testing.assert_allclose(result / scale, reference, atol=1.0 / 255.0)
+    np.testing.assert_allclose(result / scale, colorizer.colorize(photo / scale), atol=0.51 / 255.0)
 
 
 def test_16_bits_keep_more_shades_than_8(colorizer):
