@@ -128,6 +128,7 @@ def _refusal(job, taken):
     if not is_photo(job.source):
         return f"This is no photo: expected one of {', '.join(sorted(PHOTO_SUFFIXES))}."
     for path in job.outputs:
+        path.exists()  # raises OSError for a name that the system cannot hold
         if path.resolve() in taken:
             return f"Its result would replace {taken[path.resolve()]}; name another output with -o."
     return None

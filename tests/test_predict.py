@@ -113,10 +113,10 @@ def test_a_stopped_folder_goes_on_where_it_was(run, photo_folder, monkeypatch):
     done = []
     colorize_file = predict.colorize_file
 
-    def stop_after_four(colorizer, job):
+    def stop_after_four(colorizer, job, overwrite):
         if len(done) == 4:
             raise KeyboardInterrupt
-        colorize_file(colorizer, job)
+        colorize_file(colorizer, job, overwrite)
         done.append(job.target)
 
     monkeypatch.setattr(predict, "colorize_file", stop_after_four)
