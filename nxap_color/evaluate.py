@@ -16,6 +16,7 @@ from nxap_color.terminal import start_quietly
 # Used where a model has no recipe that names the mean colour of its training photos.
 FALLBACK_MEAN_AB = (2.6, 9.3)
 SHEET_PHOTOS = 24
+SHEET_HEIGHT = 128
 COLUMNS = ("PSNR dB", "SSIM", "dE00", "ab error", "colorfulness", "ratio", "s/photo")
 
 
@@ -190,7 +191,7 @@ def main(arguments=None):
         args.json.write_text(text + "\n", encoding="utf-8")
         print(f"wrote {args.json}")
     if args.sheet:
-        write_photo(args.sheet, Photo(contact_sheet(pair_up(rows))), quality=85)
+        write_photo(args.sheet, Photo(contact_sheet(pair_up(rows), SHEET_HEIGHT)), quality=85)
         print(f"wrote {args.sheet}")
     return 1 if failed else 0
 

@@ -58,7 +58,7 @@ def test_the_sheet_shows_gray_result_and_truth(photo_folder, tiny_model_file, tm
     sheet = tmp_path / "sheet.jpg"
     assert main([str(photo_folder), "--model", str(tiny_model_file), "--sheet", str(sheet)]) == 0
     with Image.open(sheet) as picture:
-        assert picture.height == 6 * 160 + 5 * 4
+        assert picture.height == 6 * 128 + 5 * 4
         left = np.asarray(picture)[:, :100].astype(int)
     assert np.ptp(left, axis=-1).mean() < 4.0
 

@@ -1,7 +1,9 @@
 """The networks, and loading them."""
 
 import ast
+import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -82,6 +84,14 @@ def test_shipped_model_is_loaded_by_name_with_its_recipe():
 def test_shipped_models_are_small():
     for path in models.SAVED_MODELS.glob("*.keras"):
         assert path.stat().st_size <= 25e6
+
+
+def test_shipped_models_were_saved_by_the_oldest_keras(project):
+    """Older versions of Keras cannot read what newer ones save."""
+    (requirement,) = re.findall(r"^keras>=(.+)$", (project / "requirements.txt").read_text(), re.MULTILINE)
+    for path in models.SAVED_MODELS.glob("*.keras"):
+        with zipfile.ZipFile(path) as file:
+            assert json.loads(file.read("metadata.json"))["keras_version"].startswith(requirement)
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "missing.keras"])
