@@ -44,8 +44,8 @@ class Photos:
         if not self.num_train or not self.num_validation:
             raise ValueError(
                 f"{self.num_train + self.num_validation} photos give {self.num_train} to train and "
-                f"{self.num_validation} to validate on; both need at least one. Add photos or choose "
-                "another share for validation."
+                f"{self.num_validation} to validate on; both need at least one. Add photos or raise "
+                "the share for validation (--validation)."
             )
 
 

@@ -69,9 +69,11 @@ def train(args):
     warnings.filterwarnings("ignore", message="Your input ran out of data")
     keras.utils.set_random_seed(args.seed)
     run = training.Run(args.output)
+    first_epoch = run.resume(vars(args)) if args.resume else 0
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
-    first_epoch = run.resume(vars(args)) if args.resume else run.start(vars(args), args.overwrite)
+    if not args.resume:  # only now, since it clears what an earlier run left
+        run.start(vars(args), args.overwrite)
     print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
     steps = args.steps or max(1, photos.num_train // args.batch_size)
     size = (args.image_size, args.image_size)

@@ -138,9 +138,6 @@ class Run:
             arguments: dict of what the run was started with, kept for `resume`.
             overwrite: whether a model that stands at the output may be replaced.
 
-        Returns:
-            0, the first epoch to train.
-
         Raises:
             ValueError: if a model stands there and may not be replaced.
         """
@@ -153,7 +150,6 @@ class Run:
         (self.state / "arguments.json").write_text(json.dumps(plain_arguments(arguments)), encoding="utf-8")
         for stale in (self.log, self.output.with_suffix(".json")):
             stale.unlink(missing_ok=True)
-        return 0
 
     def resume(self, arguments):
         """Goes back to the end of the last complete epoch of a run that was stopped.
