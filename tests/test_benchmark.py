@@ -8,7 +8,8 @@ from nxap_color.benchmark import images_per_second, main
 
 
 def test_a_step_of_known_length_is_timed_right():
-    assert images_per_second(lambda: time.sleep(0.005), batch_size=10) == pytest.approx(2000, rel=0.3)
+    rate = images_per_second(lambda: time.sleep(0.005), batch_size=10)
+    assert 200 < rate <= 2000  # a busy machine sleeps longer, never shorter
 
 
 def test_both_figures_are_printed(photo_folder, capsys):
