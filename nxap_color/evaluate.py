@@ -53,13 +53,14 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
 
     from nxap_color import metrics
 
+    compared = methods(colorizers, mean_ab)
     for name in names:
         try:
             truth = to_uint8(read_listed(name).rgb)
             if not np.ptp(truth, axis=-1).any():
                 raise PhotoError("This photo is gray: there is no true colour to compare with.")
             results, pictures = {}, {"truth": truth}
-            for label, method in methods(colorizers, mean_ab).items():
+            for label, method in compared.items():
                 start = time.perf_counter()
                 pictures[label] = method(truth)
                 seconds = time.perf_counter() - start

@@ -146,9 +146,9 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
     if not colour:
         raise ValueError(f"{builder.name} has no colour photos among its features {list(features)}.")
     key = colour[0]
-    # Decoding waits until it is known which photos are wanted.
     splits = list(builder.info.splits)
     split = "train" if "train" in splits or not splits else splits[0]
+    # Decoding waits until it is known which photos are wanted.
     encoded = builder.as_dataset(split=split, decoders={key: tfds.decode.SkipDecoding()})
     count = int(encoded.cardinality())
     sides = np.array([_hash(str(number), seed) < validation_fraction for number in range(count)])
