@@ -1,5 +1,6 @@
 """Measures whether training waits for its photos: `python -m nxap_color.benchmark SOURCE`."""
 
+import math
 import os
 import platform
 import statistics
@@ -7,7 +8,7 @@ import sys
 import time
 
 from nxap_color.terminal import start_quietly
-from nxap_color.train import build_model, compile_trainer, make_parser
+from nxap_color.train import NETWORK_SCALE, build_model, compile_trainer, make_parser
 
 REPEATS = 3
 BATCHES = 20
@@ -40,21 +41,30 @@ def measure(args):
         args: the namespace of `train.make_parser`: the settings of the training in question.
 
     Returns:
-        Photos per second of the pipeline and of the step.
+        Photos per second of the pipeline, of the step, and of the network alone at its size of prediction,
+        one photo of 3:4 at a time.
     """
-    from nxap_color import data
+    import numpy as np
+
+    from nxap_color import data, models
     from nxap_color.sources import load_photos
 
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
     size = (args.image_size, args.image_size)
-    fetch = iter(data.training_batches(photos, size, args.batch_size, 10**6, args.seed)).__next__
+    batches = data.training_batches(photos, size, args.batch_size, 10**6, args.seed, degraded=args.degraded)
+    fetch = iter(batches).__next__
     pipeline = images_per_second(fetch, args.batch_size)
     lightness, ab = fetch()
     del fetch  # and with it the threads that would go on fetching ahead
-    trainer = compile_trainer(build_model(args), args, steps=1000)
+    model = build_model(args)
+    trainer = compile_trainer(model, args, steps=1000, batches=batches)
     step = images_per_second(lambda: trainer.train_on_batch(lightness, ab), args.batch_size)
-    return pipeline, step
+    side = args.image_size * NETWORK_SCALE
+    height, width = (math.ceil(s / models.SIZE_MULTIPLE) * models.SIZE_MULTIPLE for s in (side, side * 4 / 3))
+    photo = np.zeros((1, height, width, 1), "float32")
+    forward = images_per_second(lambda: model.predict_on_batch(photo), 1)
+    return pipeline, step, forward
 
 
 def main(arguments=None):
@@ -65,7 +75,7 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     try:
         start_quietly()
-        pipeline, step = measure(args)
+        pipeline, step, forward = measure(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -73,6 +83,9 @@ def main(arguments=None):
     print(f"  pipeline alone {pipeline:8.0f}")
     print(f"  training step  {step:8.0f}")
     print(f"  ratio          {pipeline / step:8.1f}")
+    print(
+        f"  prediction     {forward:8.1f} ({1000 / forward:.0f} ms, the network alone, one photo at a time)"
+    )
     return 0
 
 

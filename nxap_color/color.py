@@ -5,12 +5,18 @@ axes a (green to red) and b (blue to yellow), which a network has to invent. Eve
 or tensors of any Keras backend with any leading dimensions, and is differentiable.
 """
 
+import functools
+
+import numpy as np
 from keras import ops
 
 # The network sees lightness as L / LIGHTNESS_SCALE - 1, in [-1, 1], and answers ab / AB_SCALE. In the
 # sRGB gamut a lies in [-86.2, 98.3] and b in [-107.9, 94.5], so that ab / AB_SCALE stays inside (-1, 1).
 LIGHTNESS_SCALE = 50.0
 AB_SCALE = 128.0
+
+# Side of the squares into which classification divides the ab plane, in ab units (Zhang et al. 2016).
+AB_BIN_SIDE = 10.0
 
 # IEC 61966-2-1 primaries and D65 white (2 degree observer), the figures scikit-image uses.
 _XYZ_FROM_RGB = (
@@ -137,6 +143,23 @@ def join_lightness_ab(lightness, ab):
     """
     lab = ops.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
     return lab_to_rgb(clip_to_gamut(lab))
+
+
+@functools.cache
+def ab_bins():
+    """Lists the colours that a classifying network chooses between.
+
+    Reference:
+        Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
+
+    Returns:
+        float32 array (bins, 2): the centres, in ab units, of the squares of side `AB_BIN_SIDE` into which
+        at least one sRGB colour falls.
+    """
+    levels = np.linspace(0.0, 1.0, 52, dtype="float32")  # every fifth 8-bit step
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    ab = ops.convert_to_numpy(rgb_to_lab(cube))[:, 1:]
+    return (np.unique(np.rint(ab / AB_BIN_SIDE), axis=0) * AB_BIN_SIDE).astype("float32")
 
 
 def _lab_to_linear_rgb(lab):

@@ -11,15 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nxap_color.color import AB_SCALE, split_lightness_ab
+from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
+from nxap_color.degrade import degrade
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
 # 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 parted
 # gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
 GRAY_SPREAD = 5.0
-
-# The smallest crop, as a share of the largest that fits: objects are seen at sizes from 1 to 1 / MIN_CROP.
-MIN_CROP = 0.6
 
 
 def is_gray(rgb):
@@ -37,7 +35,9 @@ def is_gray(rgb):
     return bool(spread < GRAY_SPREAD)
 
 
-def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_epoch=0):
+def training_batches(
+    photos, image_size, batch_size, num_batches, seed=0, first_epoch=0, degraded=0.0, min_crop=0.6
+):
     """Builds the endless training pipeline: random crops and flips, in batches of (lightness, ab).
 
     Every epoch has exactly `num_batches` batches and depends only on the seed and its own number, so
@@ -50,6 +50,10 @@ def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_
         num_batches: batches in an epoch. Where the photos give fewer, the epoch starts over on them.
         seed: whole number; the same one gives the same batches.
         first_epoch: number of the epoch to start with.
+        degraded: share of the photos whose lightness is made an old photo's (`degrade.degrade`); the
+            colours to learn stay those of the clean one.
+        min_crop: the smallest crop, as a share of the largest that fits; objects are seen at sizes from 1
+            to 1 / min_crop.
 
     Returns:
         `tf.data.Dataset` of lightness float32 (batch, height, width, 1) in [-1, 1] and ab / AB_SCALE
@@ -59,13 +63,19 @@ def training_batches(photos, image_size, batch_size, num_batches, seed=0, first_
     def epoch_batches(epoch):
         usable = _keep_usable(photos.train(epoch), photos.skipped).repeat()
         crops = usable.enumerate().map(
-            lambda index, rgb: random_crop(rgb, image_size, (index, epoch + seed * 1_000_000)),
+            lambda index, rgb: random_crop(rgb, image_size, (index, epoch + seed * 1_000_000), min_crop),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return crops.batch(batch_size, drop_remainder=True).take(num_batches)
+        batches = _to_lightness_ab(crops.batch(batch_size, drop_remainder=True).take(num_batches))
+        if not degraded:
+            return batches
+        return batches.enumerate().map(
+            lambda index, batch: (_degrade_some(batch[0], degraded, (seed, epoch, index)), batch[1]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
-    return _to_lightness_ab(epochs.flat_map(epoch_batches)).prefetch(tf.data.AUTOTUNE)
+    return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
 
 
 def validation_batches(photos, image_size, batch_size):
@@ -99,6 +109,25 @@ def mean_ab(batches, num_batches=100):
     return AB_SCALE * np.mean(means, axis=0)
 
 
+def ab_histogram(batches, num_batches=20):
+    """Counts how often each of `color.ab_bins` occurs in training batches.
+
+    Args:
+        batches: `tf.data.Dataset` of (lightness, ab), as from `training_batches`.
+        num_batches: how many of them to count.
+
+    Returns:
+        float64 array (bins,), shares that sum to 1.
+    """
+    bins = ab_bins()
+    counts = np.zeros(len(bins))
+    for _, ab in batches.take(num_batches):
+        pixels = AB_SCALE * np.asarray(ab[:, ::4, ::4]).reshape(-1, 2)
+        nearest = np.argmin((bins**2).sum(-1) - 2.0 * pixels @ bins.T, axis=-1)
+        counts += np.bincount(nearest, minlength=len(bins))
+    return counts / counts.sum()
+
+
 def require_usable(photos):
     """Looks for the first usable photo of either part, before a training waits for it in vain.
 
@@ -114,10 +143,8 @@ def require_usable(photos):
             raise ValueError(f"None of the photos to {purpose} on can be used ({counts}): add colour photos.")
 
 
-def random_crop(rgb, image_size, seed):
+def random_crop(rgb, image_size, seed, min_crop=0.6):
     """Cuts a random part in the shape of `image_size`, resizes it, and mirrors every second one.
-
-    Its side is drawn from [MIN_CROP, 1] times the largest that fits.
 
     Only colours that are really there come out: no rotation or shear, whose filled corners would teach
     false colours, and no squashing.
@@ -126,13 +153,14 @@ def random_crop(rgb, image_size, seed):
         rgb: uint8 tensor (H, W, 3).
         image_size: (height, width) to resize to.
         seed: two whole numbers; the same pair gives the same crop.
+        min_crop: its side is drawn from [min_crop, 1] times the largest that fits.
 
     Returns:
         float32 tensor (height, width, 3), sRGB in [0, 1].
     """
     seed = tf.cast(seed, tf.int64)
     share, top, left, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
-    crop = _crop(rgb, image_size, MIN_CROP + share * (1.0 - MIN_CROP), top, left)
+    crop = _crop(rgb, image_size, min_crop + share * (1.0 - min_crop), top, left)
     return tf.cond(mirror < 0.5, lambda: crop, lambda: crop[:, ::-1])
 
 
@@ -168,6 +196,18 @@ def _keep_usable(photos, skipped):
         return tf.ensure_shape(tf.numpy_function(usable, (name, rgb), tf.bool), ())
 
     return photos.filter(keep).map(lambda name, rgb: rgb)
+
+
+def _degrade_some(lightness, share, seed):
+    """Degrades about `share` of the pictures of a batch (batch, H, W, 1)."""
+
+    def degrade_some(lightness, *seed):
+        chosen = np.random.default_rng(seed).random(len(lightness)) < share
+        pairs = enumerate(zip(lightness, chosen, strict=True))
+        return np.stack([degrade(photo, (*seed, index)) if on else photo for index, (photo, on) in pairs])
+
+    degraded = tf.numpy_function(degrade_some, (lightness, *seed), tf.float32)
+    return tf.ensure_shape(degraded, lightness.shape)
 
 
 def _to_lightness_ab(batches):

@@ -4,20 +4,21 @@ import argparse
 import json
 import sys
 import time
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, to_uint8, write_photo
-from nxap_color.photo_files import list_photos, own_name, read_listed
-from nxap_color.plotting import contact_sheet
-from nxap_color.terminal import start_quietly
+from nxap_color.photo_files import group_in, list_photos, own_name, read_listed
+from nxap_color.plotting import contact_sheet, plot_front
+from nxap_color.scores import psnr_gains, summarize, summarize_groups, table, write_csv
+from nxap_color.terminal import number_between, positive, start_quietly
 
 # Used where a model has no recipe that names the mean colour of its training photos.
 FALLBACK_MEAN_AB = (2.6, 9.3)
-SHEET_PHOTOS = 24
 SHEET_HEIGHT = 128
-COLUMNS = ("PSNR dB", "SSIM", "dE00", "ab error", "colorfulness", "ratio", "s/photo")
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def make_parser():
@@ -26,17 +27,30 @@ def make_parser():
         prog="python -m nxap_color.evaluate",
         description="Take the colour from colour photos, let models put it back, and measure the difference.",
     )
-    parser.add_argument("folder", metavar="FOLDER", help="folder or zip of colour photos")
-    parser.add_argument(
+    add = parser.add_argument
+    add("folder", metavar="FOLDER", help="folder or zip of colour photos")
+    add(
         "--model", nargs="+", default=["unet"], metavar="NAME|FILE", help="one or more models (default: unet)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture: gray, models, truth")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add("--degrade", action="store_true", help="give the photos an old photo's damage first")
+    add(
+        "--vividness",
+        nargs="+",
+        type=number_between(0, 2),
+        default=[1.0],
+        metavar="V",
+        help="measure each model at these amounts of colour (default: 1, as it is)",
+    )
+    add("--json", type=Path, metavar="FILE", help="write the figures there, by groups of photos too")
+    add("--csv", type=Path, metavar="FILE", help="write the table there")
+    add("--plot", type=Path, metavar="FILE", help="draw PSNR against colorfulness: .png, .svg or .pdf")
+    add("--sheet", type=Path, metavar="FILE", help="write a picture: gray, models, truth")
+    add("--sheet-photos", type=positive, default=24, metavar="N", help="how many photos of it (default: 24)")
+    add("--quiet", action="store_true", help="no progress bar")
     return parser
 
 
-def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None):
+def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None, degraded=False):
     """Measures methods on photos, the two baselines always among them.
 
     Args:
@@ -44,14 +58,18 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
         colorizers: dict from a label to a `Colorizer`.
         mean_ab: (a, b) in ab units, the answer of the second baseline.
         report_error: function (name, reason), called for each photo that cannot be measured.
+        degraded: whether the photos are given an old photo's damage first, always the same to a photo
+            of the same name. The truth then is the damaged photo in its own colours.
 
     Yields:
-        For each photo two dicts from method ("gray", "mean ab", then the labels): the figures of
-        `metrics.compare_photos` with "seconds" added; and the pictures, uint8 (H, W, 3), with "truth".
+        For each photo its name, and two dicts from method ("gray", "mean ab", then the labels): the
+        figures of `metrics.compare_photos` with "seconds" added; and the pictures, uint8 (H, W, 3), with
+        "truth".
     """
     import numpy as np
 
     from nxap_color import metrics
+    from nxap_color.degrade import degrade_photo
 
     compared = methods(colorizers, mean_ab)
     for name in names:
@@ -59,6 +77,8 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
             truth = to_uint8(read_listed(name).rgb)
             if not np.ptp(truth, axis=-1).any():
                 raise PhotoError("This photo is gray: there is no true colour to compare with.")
+            if degraded:
+                truth = degrade_photo(truth, zlib.crc32(own_name(name).encode(errors="surrogateescape")))
             results, pictures = {}, {"truth": truth}
             for label, method in compared.items():
                 start = time.perf_counter()
@@ -68,7 +88,7 @@ def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None)
         except (PhotoError, ValueError) as error:
             report_error(name, error)
             continue
-        yield results, pictures
+        yield name, results, pictures
 
 
 def methods(colorizers, mean_ab):
@@ -88,41 +108,6 @@ def methods(colorizers, mean_ab):
 
     baselines = {"gray": constant((0.0, 0.0)), "mean ab": constant(mean_ab)}
     return baselines | {label: colorizer.colorize for label, colorizer in colorizers.items()}
-
-
-def summarize(photos):
-    """Averages the figures of photos.
-
-    Args:
-        photos: list of dicts, the figures that `evaluate` yields.
-
-    Returns:
-        Dict from method to a dict of floats: the means of `metrics.compare_photos`, the
-        "colorfulness_ratio" of the means of results and truths, and the median "seconds".
-    """
-    import numpy as np
-
-    summary = {}
-    for label in photos[0]:
-        rows = [photo[label] for photo in photos]
-        means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-        means["colorfulness_ratio"] = means["colorfulness"] / max(means["true_colorfulness"], 1e-9)
-        means["seconds"] = float(np.median([row["seconds"] for row in rows]))
-        summary[label] = means
-    return summary
-
-
-def table(summary):
-    """Formats the result of `summarize` as lines of text for a terminal."""
-    width = max(len(label) for label in summary) + 2
-    lines = [" " * width + "".join(f"{column:>14}" for column in COLUMNS)]
-    for label, row in summary.items():
-        cells = (
-            f"{row['psnr']:.2f}", f"{row['ssim']:.3f}", f"{row['delta_e']:.2f}", f"{row['ab_error']:.2f}",
-            f"{row['colorfulness']:.1f}", f"{row['colorfulness_ratio']:.2f}", f"{row['seconds']:.3f}",
-        )  # fmt: skip
-        lines.append(f"{label:<{width}}" + "".join(f"{cell:>14}" for cell in cells))
-    return "\n".join(lines)
 
 
 def pair_up(rows):
@@ -150,16 +135,72 @@ def load(args):
         raise ValueError(f"--sheet must end in one of {', '.join(sorted(PHOTO_SUFFIXES))}, not {args.sheet}.")
     if args.json and args.json.with_suffix(".keras").exists():
         raise ValueError(f"--json {args.json} is the place of a model's recipe: choose another name.")
-    for path in (args.json, args.sheet):
+    if args.plot and args.plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise ValueError(f"--plot must end in one of {', '.join(PLOT_SUFFIXES)}, not {args.plot}.")
+    for path in (args.json, args.csv, args.plot, args.sheet):
         if path and not path.parent.is_dir():
             raise ValueError(f"There is no folder {path.parent} to write {path.name} to.")
     start_quietly()
     from nxap_color import models
     from nxap_color.colorizer import Colorizer
 
-    colorizers = {name: Colorizer.load(name) for name in args.model}
+    colorizers = {
+        name if vividness == 1.0 else f"{name} x{vividness:g}": Colorizer.load(name, vividness)
+        for name in args.model
+        for vividness in args.vividness
+    }
     recipe = models.load_recipe(args.model[0])
     return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
+
+
+def measure(args, names, colorizers, mean_ab):
+    """Evaluates with a progress bar, naming on stderr what cannot be measured.
+
+    Args:
+        args: the namespace of `make_parser`.
+        names, colorizers, mean_ab: as from `load`.
+
+    Returns:
+        A dict of what is worth keeping, as `--json` writes it; empty if no photo could be measured. And
+        the rows of the contact sheet, of photos spread evenly over `names`.
+    """
+    failed, photos, groups, rows = [], [], [], []
+    on_sheet = set(names[:: -(-len(names) // args.sheet_photos)]) if args.sheet else ()
+
+    def report_error(name, reason):
+        failed.append(own_name(name))
+        tqdm.write(f"error: {name}: {reason}", file=sys.stderr)
+
+    bar = tqdm(names, unit="photo", disable=True if args.quiet else None)  # None: only on a terminal
+    for name, figures, pictures in evaluate(bar, colorizers, mean_ab, report_error, args.degrade):
+        photos.append(figures)
+        groups.append(group_in(args.folder, name))
+        if name in on_sheet:
+            rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
+    if not photos:
+        return {}, []
+    report = {
+        "source": Path(args.folder).name,
+        "degraded": args.degrade,
+        "photos": len(photos),
+        "mean_ab": list(mean_ab),
+        "failed": failed,
+        "results": summarize(photos),
+        "psnr_gains": psnr_gains(photos, next(iter(colorizers))),
+        "groups": summarize_groups(photos, groups),
+    }
+    return report, rows
+
+
+def print_report(report):
+    """Prints the tables of a report, as from `measure`, for a terminal."""
+    print(f"{report['photos']} photos of {report['source']}{', degraded' if report['degraded'] else ''}")
+    print(table(report["results"]))
+    first = list(report["results"])[2]  # after the two baselines
+    for other, (gain, low, high) in report["psnr_gains"].items():
+        print(f"PSNR of {first} over {other}, photo by photo: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
+    for group, rows in report["groups"].items():
+        print(f"\n{rows['photos']} photos of {group}\n{table(rows)}")
 
 
 def main(arguments=None):
@@ -170,31 +211,21 @@ def main(arguments=None):
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    failed, photos, rows = [], [], []
-
-    def report_error(name, reason):
-        failed.append(own_name(name))
-        tqdm.write(f"error: {name}: {reason}", file=sys.stderr)
-
-    bar = tqdm(names, unit="photo", disable=True if args.quiet else None)  # None: only on a terminal
-    for figures, pictures in evaluate(bar, colorizers, mean_ab, report_error):
-        photos.append(figures)
-        if args.sheet and len(rows) < SHEET_PHOTOS:
-            rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
-    if not photos:
+    report, rows = measure(args, names, colorizers, mean_ab)
+    if not report:
         return 1
-    summary = summarize(photos)
-    print(f"{len(photos)} photos of {args.folder}")
-    print(table(summary))
+    print_report(report)
     if args.json:
-        report = {"source": Path(args.folder).name, "photos": len(photos), "mean_ab": list(mean_ab)}
-        text = json.dumps({**report, "failed": failed, "results": summary}, indent=2)
-        args.json.write_text(text + "\n", encoding="utf-8")
-        print(f"wrote {args.json}")
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.csv:
+        write_csv(args.csv, report["results"])
+    if args.plot:
+        plot_front(report["results"], args.plot)
     if args.sheet:
         write_photo(args.sheet, Photo(contact_sheet(pair_up(rows), SHEET_HEIGHT)), quality=85)
-        print(f"wrote {args.sheet}")
-    return 1 if failed else 0
+    for path in filter(None, (args.json, args.csv, args.plot, args.sheet)):
+        print(f"wrote {path}")
+    return 1 if report["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Reusable Keras layers: upsampling to a skip connection's size, and joint upsampling of colour."""
+"""Reusable Keras layers: upsampling to a skip connection's size, joint upsampling, the annealed mean."""
 
 import keras
 from keras import ops
+
+from nxap_color.color import AB_SCALE, ab_bins
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
@@ -102,3 +104,45 @@ class GuidedUpsampling(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "radius": self.radius, "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class AnnealedMean(keras.layers.Layer):
+    """Turns scores of ab bins into one colour per pixel.
+
+    The mean of all bins is the gray that regression gives too; the likeliest bin is vivid, but jumps from
+    pixel to pixel. Sharpening the distribution before taking its mean lies in between.
+
+    Reference:
+        Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
+
+    Args:
+        temperature: float > 0; 1 gives the mean, towards 0 the likeliest bin.
+        **kwargs: `name`, `dtype` and what else every layer takes.
+
+    Input shape:
+        (batch, h, w, bins), logits of `color.ab_bins`.
+
+    Output shape:
+        (batch, h, w, 2), ab / AB_SCALE.
+
+    Example:
+        >>> AnnealedMean(0.4)(keras.ops.zeros((1, 4, 5, len(ab_bins())))).shape
+        (1, 4, 5, 2)
+    """
+
+    def __init__(self, temperature=0.5, **kwargs):
+        super().__init__(**kwargs)
+        if temperature <= 0:
+            raise ValueError(f"AnnealedMean needs temperature > 0, received {temperature}.")
+        self.temperature = temperature
+
+    def call(self, inputs):
+        probabilities = ops.softmax(inputs / self.temperature, axis=-1)
+        return ops.matmul(probabilities, ops.cast(ab_bins() / AB_SCALE, probabilities.dtype))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}

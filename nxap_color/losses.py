@@ -1,9 +1,14 @@
-"""Losses between predicted and true ab, in ab units."""
+"""Losses between predicted and true ab.
+
+All take y_true (batch, H, W, 2) and y_pred (batch, h, w, 2 or more) with H >= h and W >= w: ab / AB_SCALE
+in the first two channels and, for the losses that classify, the logits of `color.ab_bins` behind them.
+"""
 
 import keras
+import numpy as np
 from keras import ops
 
-from nxap_color.color import AB_SCALE
+from nxap_color.color import AB_BIN_SIDE, AB_SCALE, ab_bins
 
 
 def shrink_to(truth, prediction):
@@ -34,9 +39,6 @@ class ChromaWeightedHuber(keras.losses.Loss):
         delta: ab units; the loss is quadratic below and linear above.
         chroma_scale: ab units; a pixel of this chroma counts twice as much as a gray one.
         name: the loss's name.
-
-    Input shape:
-        y_true (batch, H, W, 2) and y_pred (batch, h, w, 2) with H >= h and W >= w, ab / AB_SCALE.
     """
 
     def __init__(self, delta=5.0, chroma_scale=40.0, name="chroma_weighted_huber"):
@@ -45,12 +47,10 @@ class ChromaWeightedHuber(keras.losses.Loss):
         self.chroma_scale = chroma_scale
 
     def call(self, y_true, y_pred):
-        truth = AB_SCALE * shrink_to(y_true, y_pred)
-        squared_distance = ops.sum(ops.square(truth - AB_SCALE * y_pred), axis=-1)
+        truth, ab = _ab_units(y_true, y_pred)
+        squared_distance = ops.sum(ops.square(truth - ab), axis=-1)
         huber = self.delta**2 * (ops.sqrt(1.0 + squared_distance / self.delta**2) - 1.0)
-        # The small constant keeps the square root's slope finite at gray.
-        chroma = ops.sqrt(ops.sum(ops.square(truth), axis=-1) + 1e-6)
-        return huber * (1.0 + chroma / self.chroma_scale)
+        return huber * (1.0 + _chroma(truth) / self.chroma_scale)
 
     def get_config(self):
         return {"delta": self.delta, "chroma_scale": self.chroma_scale, "name": self.name}
@@ -62,19 +62,116 @@ class AbMeanSquaredError(keras.losses.Loss):
 
     Args:
         name: the loss's name.
-
-    Input shape:
-        y_true (batch, H, W, 2) and y_pred (batch, h, w, 2) with H >= h and W >= w, ab / AB_SCALE.
     """
 
     def __init__(self, name="ab_mean_squared_error"):
         super().__init__(name=name)
 
     def call(self, y_true, y_pred):
-        return ops.mean(ops.square(shrink_to(y_true, y_pred) - y_pred), axis=-1)
+        return ops.mean(ops.square(shrink_to(y_true, y_pred) - y_pred[..., :2]), axis=-1)
 
     def get_config(self):
         return {"name": self.name}
 
 
-LOSSES = {"huber": ChromaWeightedHuber, "mse": AbMeanSquaredError}
+@keras.saving.register_keras_serializable(package="nxap_color")
+class HuberAndMoments(ChromaWeightedHuber):
+    """`ChromaWeightedHuber`, and how far each photo's amount and spread of colour are off.
+
+    Which colour a car has cannot be known, so that every loss per pixel mutes it; how colourful a street
+    is can be guessed well. The mean chroma and the standard deviations of a and b are compared photo by
+    photo, which asks for spread without asking for it at one place.
+
+    Args:
+        moments_weight: weight of their squared differences, in ab units.
+        **kwargs: as in `ChromaWeightedHuber`.
+    """
+
+    def __init__(self, moments_weight=0.5, name="huber_and_moments", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.moments_weight = moments_weight
+
+    def call(self, y_true, y_pred):
+        truth, ab = _ab_units(y_true, y_pred)
+        distance = ops.sum(ops.square(_moments(truth) - _moments(ab)), axis=-1)
+        return super().call(y_true, y_pred) + self.moments_weight * distance[:, None, None]
+
+    def get_config(self):
+        return {**super().get_config(), "moments_weight": self.moments_weight}
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class AbBinsCrossEntropy(keras.losses.Loss):
+    """Cross-entropy over bins of the ab plane, the truth softened to a Gaussian, rare colours weighted up.
+
+    Reference:
+        Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016. There the Gaussian is cut off after
+        the five nearest bins; here it is not, beyond them it holds next to nothing.
+
+    Args:
+        prior: list of floats, share of each of `color.ab_bins` in the training photos.
+        rebalancing: 0 weighs all colours alike, 1 in inverse proportion to their share.
+        name: the loss's name.
+    """
+
+    def __init__(self, prior, rebalancing=0.5, name="ab_bins_cross_entropy"):
+        super().__init__(name=name)
+        self.prior = [float(share) for share in prior]
+        self.rebalancing = rebalancing
+        share = np.asarray(self.prior) / np.sum(self.prior)
+        weights = 1.0 / ((1.0 - rebalancing) * share + rebalancing / len(share))
+        # Rare colours weigh most 1 / rebalancing times their share; on average the weight is 1.
+        self._weights = np.float32(weights if rebalancing else np.ones_like(share))
+        self._weights /= np.sum(share * self._weights)
+
+    def call(self, y_true, y_pred):
+        truth, logits = AB_SCALE * shrink_to(y_true, y_pred), y_pred[..., 2:]
+        bins = ops.cast(ab_bins(), truth.dtype)
+        # The squared distance to each bin, but for |truth|^2, which the softmax cancels.
+        distance = ops.sum(ops.square(bins), axis=-1) - 2.0 * ops.matmul(truth, ops.transpose(bins))
+        target = ops.softmax(-distance / (2.0 * (AB_BIN_SIDE / 2.0) ** 2), axis=-1)
+        cross_entropy = -ops.sum(target * ops.log_softmax(logits, axis=-1), axis=-1)
+        weight = ops.take(ops.convert_to_tensor(self._weights), ops.argmin(distance, axis=-1))
+        return weight * cross_entropy
+
+    def get_config(self):
+        return {"prior": self.prior, "rebalancing": self.rebalancing, "name": self.name}
+
+
+def _ab_units(y_true, y_pred):
+    """Truth and predicted colour at the size of the prediction, in ab units."""
+    return AB_SCALE * shrink_to(y_true, y_pred), AB_SCALE * y_pred[..., :2]
+
+
+def _chroma(ab):
+    # The small constant keeps the square root's slope finite at gray.
+    return ops.sqrt(ops.sum(ops.square(ab), axis=-1) + 1e-6)
+
+
+def _moments(ab):
+    """(batch, h, w, 2) -> (batch, 3): mean chroma, and the standard deviations of a and of b."""
+    spread = ops.sqrt(ops.var(ab, axis=(1, 2)) + 1e-6)
+    return ops.concatenate([ops.mean(_chroma(ab), axis=(1, 2))[:, None], spread], axis=-1)
+
+
+# By the name that `train --loss` takes.
+LOSSES = {
+    "huber": ChromaWeightedHuber,
+    "mse": AbMeanSquaredError,
+    "moments": HuberAndMoments,
+    "bins": AbBinsCrossEntropy,
+}
+
+
+def make_loss(name, prior=None):
+    """Makes the loss that `train --loss` names.
+
+    Args:
+        name: a key of `LOSSES`.
+        prior: for the losses that classify, the share of each of `color.ab_bins`.
+
+    Returns:
+        A `keras.losses.Loss`.
+    """
+    loss = LOSSES[name]
+    return loss(prior) if loss is AbBinsCrossEntropy else loss()

@@ -19,14 +19,15 @@ class AbError(keras.metrics.Mean):
         dtype: as in every metric.
 
     Input shape:
-        y_true (batch, H, W, 2) and y_pred (batch, h, w, 2) with H >= h and W >= w, ab / AB_SCALE.
+        y_true (batch, H, W, 2) and y_pred (batch, h, w, 2 or more) with H >= h and W >= w, ab / AB_SCALE;
+        channels after the first two (the logits of bins) are ignored.
     """
 
     def __init__(self, name="ab_error", dtype=None):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true, y_pred = _as_float32(y_true, y_pred)
+        y_true, y_pred = _as_float32(y_true, y_pred[..., :2])
         squared = ops.sum(ops.square(shrink_to(y_true, y_pred) - y_pred), axis=-1)
         super().update_state(AB_SCALE * ops.sqrt(ops.mean(squared, axis=(1, 2))), sample_weight)
 
@@ -40,7 +41,8 @@ class ChromaRatio(keras.metrics.Metric):
         dtype: as in every metric.
 
     Input shape:
-        y_true (batch, H, W, 2) and y_pred (batch, h, w, 2) with H >= h and W >= w, ab / AB_SCALE.
+        y_true (batch, H, W, 2) and y_pred (batch, h, w, 2 or more) with H >= h and W >= w, ab / AB_SCALE;
+        channels after the first two (the logits of bins) are ignored.
     """
 
     def __init__(self, name="chroma_ratio", dtype=None):
@@ -49,7 +51,7 @@ class ChromaRatio(keras.metrics.Metric):
         self.true = self.add_weight(name="true", initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true, y_pred = _as_float32(y_true, y_pred)
+        y_true, y_pred = _as_float32(y_true, y_pred[..., :2])
         self.predicted.assign_add(ops.mean(_chroma(y_pred)))
         self.true.assign_add(ops.mean(_chroma(shrink_to(y_true, y_pred))))
 

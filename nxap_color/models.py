@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from nxap_color.layers import UpsampleLike
+from nxap_color.color import ab_bins
+from nxap_color.layers import AnnealedMean, UpsampleLike
 
 SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
 SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
@@ -130,7 +131,7 @@ def build_autoencoder(name="autoencoder"):
     return keras.Model(inputs, outputs, name=name)
 
 
-def build_unet(decoder_filters=(160, 96, 64), name="unet"):
+def build_unet(decoder_filters=(160, 96, 64), head="ab", name="unet"):
     """Builds the U-Net: an EfficientNet-Lite0 encoder, and a decoder joined to it by skip connections.
 
     The encoder is laid out so that ImageNet weights fit (`pretrained.load_imagenet_encoder`); its batch
@@ -144,6 +145,8 @@ def build_unet(decoder_filters=(160, 96, 64), name="unet"):
 
     Args:
         decoder_filters: three channel counts, at 1/16, 1/8 and 1/4 of the input.
+        head: "ab" answers a colour; "bins" scores `color.ab_bins`, in the layer "ab_bins", and answers
+            their `AnnealedMean`.
         name: the model's name.
 
     Returns:
@@ -151,10 +154,13 @@ def build_unet(decoder_filters=(160, 96, 64), name="unet"):
         ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
 
     Raises:
-        ValueError: if `decoder_filters` has not three entries.
+        ValueError: if `decoder_filters` has not three entries, or `head` is neither.
     """
-    if len(decoder_filters) != 3:
-        raise ValueError(f"decoder_filters needs 3 channel counts, received {decoder_filters}.")
+    if len(decoder_filters) != 3 or head not in ("ab", "bins"):
+        raise ValueError(
+            'build_unet needs 3 decoder_filters and a head "ab" or "bins", '
+            f"received {decoder_filters} and {head!r}."
+        )
     inputs = keras.Input((None, None, 1), name="lightness")
     x, skips = _lite0_encoder(inputs)  # x: (H/32, W/32, 320)
     for filters, skip in zip(decoder_filters, reversed(skips), strict=True):
@@ -164,7 +170,11 @@ def build_unet(decoder_filters=(160, 96, 64), name="unet"):
         x = _decoder_conv(x, filters, name_here)
     x = _decoder_conv(x, decoder_filters[-1], "decoder_head")  # (H/4, W/4)
     # Zeros to start with: the untrained network answers gray, from where every colour is equally far.
-    outputs = layers.Conv2D(2, 1, kernel_initializer="zeros", name="ab")(x)
+    if head == "ab":
+        outputs = layers.Conv2D(2, 1, kernel_initializer="zeros", name="ab")(x)
+    else:
+        x = layers.Conv2D(len(ab_bins()), 1, kernel_initializer="zeros", name="ab_bins")(x)
+        outputs = AnnealedMean(name="ab")(x)
     return keras.Model(inputs, outputs, name=name)
 
 

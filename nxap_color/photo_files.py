@@ -72,6 +72,18 @@ def own_name(name):
     return _split(name)[1] or Path(name).name
 
 
+def group_in(source, name):
+    """Tells the group of a photo: the first folder on its way from `source`, or "." without one.
+
+    Args:
+        source: folder, zip or photo, as in `list_photos`.
+        name: one of the names that `list_photos` gave.
+    """
+    container, member = _split(name)
+    inside = Path(member) if member else Path(container).relative_to(source)
+    return inside.parts[0] if len(inside.parts) > 1 else "."
+
+
 def _split(name):
     """ "ZIP::MEMBER" -> (ZIP, MEMBER), a path -> (path, ""); a folder may have the two colons in its name."""
     container, _, member = name.partition(_MEMBER)

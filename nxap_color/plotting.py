@@ -53,3 +53,33 @@ def _as_uint8(picture):
     if np.issubdtype(picture.dtype, np.floating):
         return np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
     return to_uint8(picture)
+
+
+def plot_front(summary, path):
+    """Draws PSNR against colorfulness ratio: up is closer to the truth, right is more colourful.
+
+    Methods that differ in vividness alone ("unet x0.8", "unet", "unet x1.2") are joined by a line.
+
+    Args:
+        summary: dict from method to figures, as from `scores.summarize`.
+        path: file to write, .png, .svg or .pdf.
+    """
+    # The object interface alone: pyplot would look for a screen.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 5.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="colorfulness ratio (1 = as the true photos)", ylabel="PSNR, dB")
+    families = {}
+    for label, row in summary.items():
+        point = (row["colorfulness_ratio"], row["psnr"], label)
+        families.setdefault(label.split(" x")[0], []).append(point)
+    for family, points in families.items():
+        ratios, psnr, labels = zip(*sorted(points), strict=True)
+        axes.plot(ratios, psnr, "o-", label=family)
+        for point in zip(ratios, psnr, labels, strict=True):
+            axes.annotate(
+                point[2].removeprefix(family).strip(), point[:2], (4, 4), textcoords="offset points"
+            )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)

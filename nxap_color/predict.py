@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, is_photo, read_photo, write_photo
 from nxap_color.plotting import before_after
-from nxap_color.terminal import start_quietly
+from nxap_color.terminal import number_between, start_quietly
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
 FILM_SUFFIXES = frozenset({".gif", ".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"})
@@ -50,6 +50,10 @@ def make_parser():
     add("inputs", nargs="*", type=Path, metavar="INPUT", help="photos and folders (default: a sample photo)")
     add("-o", "--output", type=Path, help="file for one photo, or folder")
     add("--model", default="unet", metavar="NAME|FILE", help="shipped model or .keras file (default: unet)")
+    add(
+        "--vividness", type=number_between(0, 2), default=1.0, metavar="V",
+        help="amount of colour: 0 is gray, 1 what the model gives, at most 2 (default: 1)",
+    )  # fmt: skip
     add("--compare", action="store_true", help="also write a picture of before and after")
     add("--overwrite", action="store_true", help="replace outputs that exist")
     add("--quiet", action="store_true", help="no progress bar, and no word on what was skipped")
@@ -207,7 +211,8 @@ def main(arguments=None):
         start_quietly()
         from nxap_color.colorizer import Colorizer
 
-        written, failed = run(jobs, Colorizer.load(args.model), args.overwrite, args.quiet)
+        colorizer = Colorizer.load(args.model, args.vividness)
+        written, failed = run(jobs, colorizer, args.overwrite, args.quiet)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

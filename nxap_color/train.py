@@ -9,11 +9,16 @@ import time
 import warnings
 from pathlib import Path
 
-from nxap_color.terminal import positive, positive_float, side, start_quietly
+from nxap_color.terminal import number_between, positive, positive_float, side, start_quietly
 
 # Side of a photo at prediction as a multiple of the training crops' side, which hold 0.6 to 1 of a photo.
 # On 100 validation photos, crops of 128 px: 1.0 gave 24.02 dB, 1.25 24.17, 1.5 24.28, 1.75 24.22.
 NETWORK_SCALE = 1.5
+# What the chroma is multiplied by at prediction, by the loss that muted it; see saved_models/README.md.
+CHROMA_GAIN = {"huber": 1.1}
+
+# The keys of `losses.LOSSES`, here too so that --help needs no Keras.
+LOSS_NAMES = ("huber", "mse", "moments", "bins")
 
 
 def make_parser():
@@ -27,13 +32,23 @@ def make_parser():
     add("source", nargs="+", metavar="SOURCE", help="folder or zip of photos (several mix), or tfds:NAME")
     add("--arch", choices=("autoencoder", "unet"), default="unet", help="the network")
     add("--imagenet", action="store_true", help="start the unet's encoder from ImageNet weights")
-    add("--loss", choices=("huber", "mse"), default="huber", help="see nxap_color/losses.py")
+    add("--init", metavar="NAME|FILE", help="start from the weights of a shipped model or of one's own")
+    add("--freeze", type=int, default=0, metavar="N", help="keep the encoder's stem and first N blocks as is")
+    add("--loss", choices=LOSS_NAMES, default="huber", help="see nxap_color/losses.py")
     add("--image-size", type=side, default=128, help="side of the crops in pixels, a multiple of 32")
     add("--batch-size", type=positive, default=32, help="photos in a step")
     add("--epochs", type=positive, default=10, help="how often the validation photos are looked at")
     add("--steps", type=positive, help="steps in an epoch; without it one pass over the photos")
     add("--learning-rate", type=positive_float, default=8e-4, help="highest rate, which then falls to 0")
-    add("--encoder-rate", type=positive_float, help="share of it for the encoder; 1, or 1/16 with --imagenet")
+    add(
+        "--encoder-rate",
+        type=positive_float,
+        help="share of it for the encoder; 1, or 1/16 with --imagenet or --init",
+    )
+    add(
+        "--degraded", type=number_between(0, 1), default=0.5, help="share of crops with an old photo's damage"
+    )
+    add("--min-crop", type=number_between(0.1, 1), default=0.6, help="smallest crop, as a share of the photo")
     add("--validation", type=positive_float, default=0.02, help="share of the photos kept for validation")
     add("--seed", type=int, default=0, help="decides split, order, crops and initial weights")
     add("--sample-every", type=positive, default=5, help="epochs between two sample pictures")
@@ -70,6 +85,7 @@ def train(args):
     keras.utils.set_random_seed(args.seed)
     run = training.Run(args.output)
     first_epoch = run.resume(vars(args)) if args.resume else 0
+    model = build_model(args)
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
     if not args.resume:  # only now, since it clears what an earlier run left
@@ -77,11 +93,12 @@ def train(args):
     print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
     steps = args.steps or max(1, photos.num_train // args.batch_size)
     size = (args.image_size, args.image_size)
-    batches = data.training_batches(photos, size, args.batch_size, steps, args.seed, first_epoch)
+    batches = data.training_batches(
+        photos, size, args.batch_size, steps, args.seed, first_epoch, args.degraded, args.min_crop
+    )
     validation = data.validation_batches(photos, size, args.batch_size)
-    model = build_model(args)
     # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
-    trainer = compile_trainer(model, args, steps)
+    trainer = compile_trainer(model, args, steps, batches)
     trainer.fit(
         batches,
         epochs=args.epochs,
@@ -103,40 +120,61 @@ def train(args):
 
 
 def build_model(args):
-    """Builds the network that `args` names, with ImageNet weights in its encoder if asked for."""
+    """Builds the network that `args` names, from the weights that it names.
+
+    Args:
+        args: the namespace of `make_parser`.
+
+    Returns:
+        A `keras.Model`, the first blocks of its encoder not trainable if `args.freeze` says so.
+
+    Raises:
+        ValueError: if the weights are missing or belong to another network.
+    """
     from nxap_color import models, pretrained
 
-    model = models.ARCHITECTURES[args.arch]()
+    bins = {"head": "bins"} if args.loss == "bins" else {}
+    if bins and args.arch != "unet":
+        raise ValueError("--loss bins needs --arch unet, whose head can answer bins.")
+    model = models.ARCHITECTURES[args.arch](**bins)
     if args.imagenet:
         pretrained.load_imagenet_encoder(model)
+    if args.init:
+        pretrained.copy_weights(models.load_model(args.init), model)
+    pretrained.freeze_encoder(model, args.freeze)
     return model
 
 
-def compile_trainer(model, args, steps):
+def compile_trainer(model, args, steps, batches):
     """Wraps a model's layers in a second model that has optimizer, loss and metrics.
 
     Args:
         model: the network; the trainer shares its weights.
         args: the namespace of `make_parser`.
         steps: steps in an epoch.
+        batches: the training batches, whose frequent and rare colours some losses ask for.
 
     Returns:
         A compiled `keras.Model`.
     """
     import keras
 
-    from nxap_color import losses, metrics, training
+    from nxap_color import data, losses, metrics, training
 
     total = steps * args.epochs
     warm_up = min(500, total // 10)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, total - warm_up), warmup_target=args.learning_rate, warmup_steps=warm_up
     )
-    encoder_rate = args.encoder_rate or (1 / 16 if args.imagenet else 1.0)
-    trainer = keras.Model(model.inputs, model.outputs, name=f"{model.name}_trainer")
+    encoder_rate = args.encoder_rate or (1 / 16 if args.imagenet or args.init else 1.0)
+    outputs, prior = model.output, None
+    if args.loss == "bins":
+        outputs = keras.layers.Concatenate(name="ab_and_bins")([outputs, model.get_layer("ab_bins").output])
+        prior = data.ab_histogram(batches)
+    trainer = keras.Model(model.inputs, outputs, name=f"{model.name}_trainer")
     trainer.compile(
         optimizer=training.EncoderAdam(rate, encoder_rate),
-        loss=losses.LOSSES[args.loss](),
+        loss=losses.make_loss(args.loss, prior),
         metrics=[metrics.AbError(), metrics.ChromaRatio()],
     )
     return trainer
@@ -159,12 +197,15 @@ def make_recipe(args, model, photos, steps, mean_ab, history):
     import keras
     import tensorflow as tf
 
-    from nxap_color import training
+    from nxap_color import models, training
 
     best = min(history, key=lambda row: float(row["val_loss"]))
     return {
         "arguments": training.plain_arguments(vars(args)),
+        # How the weights that the run started from came about, so that the whole way can be gone again.
+        **({"init": models.load_recipe(args.init)} if args.init else {}),
         "network_size": round(args.image_size * NETWORK_SCALE),
+        "chroma_gain": CHROMA_GAIN.get(args.loss, 1.0),
         "parameters": model.count_params(),
         "data": {
             "train": photos.num_train,

@@ -89,3 +89,9 @@ def test_gradients_are_finite_everywhere_also_at_black_and_white(cube):
         tape.watch(rgb)
         total = tf.reduce_sum(color.lab_to_rgb(color.rgb_to_lab(rgb) * 1.01))
     assert np.isfinite(tape.gradient(total, rgb)).all()
+
+
+def test_every_colour_has_a_bin_no_further_than_half_its_diagonal(cube):
+    ab = rgb2lab(cube).reshape(-1, 3)[::7, 1:]
+    distance = np.linalg.norm(ab[:, None] - color.ab_bins()[None], axis=-1).min(axis=1)
+    assert distance.max() <= color.AB_BIN_SIDE / np.sqrt(2.0) + 0.1

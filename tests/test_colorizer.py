@@ -128,3 +128,21 @@ def test_padding_does_not_reach_the_photo(tiny_model):
 def test_what_is_no_photo_is_refused(colorizer, image, message):
     with pytest.raises(ValueError, match=message):
         colorizer.colorize(image)
+
+
+def test_vividness_scales_the_colour_and_keeps_the_lightness(tiny_model, sample_rgb):
+    photo = 85 + sample_rgb[:64, :96] // 3  # middle tones, where all colours fit
+    spread = []
+    for vividness in (0.0, 0.5, 1.0, 2.0):
+        lab = rgb2lab(Colorizer(tiny_model, 64, vividness).colorize(photo))
+        assert np.abs(lab[..., 0] - lightness(photo)).max() < 1.5
+        spread.append(np.hypot(lab[..., 1], lab[..., 2]).mean())
+    assert spread[0] < 0.5
+    assert spread[1] == pytest.approx(spread[2] / 2.0, rel=0.1)
+    assert spread[2] < spread[3]
+
+
+@pytest.mark.parametrize("vividness", [-0.1, 2.1, float("nan")])
+def test_vividness_has_a_range(tiny_model, vividness):
+    with pytest.raises(ValueError, match=r"vividness lies in \[0, 2\], received"):
+        Colorizer(tiny_model, vividness=vividness)

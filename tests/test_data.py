@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from skimage.color import rgb2lab
 
+from nxap_color import color
 from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE
 from nxap_color.data import (
+    ab_histogram,
     centre_crop,
     is_gray,
     mean_ab,
@@ -125,3 +128,23 @@ def test_mean_ab_is_the_mean_colour(tmp_path):
     batches = validation_batches(photos, (16, 16), 1)
     expected = np.mean([ab.mean(axis=(0, 1, 2)) for _, ab in batches.as_numpy_iterator()], axis=0) * AB_SCALE
     np.testing.assert_allclose(mean_ab(batches), expected, rtol=1e-5)
+
+
+def test_degraded_batches_keep_the_colours_and_damage_a_share(photo_folder):
+    _, clean = batches_of(photo_folder)
+    _, half = batches_of(photo_folder, degraded=0.5)
+    lightness, ab = (np.concatenate(part) for part in zip(*clean.take(3), strict=True))
+    damaged, same_ab = (np.concatenate(part) for part in zip(*half.take(3), strict=True))
+    np.testing.assert_array_equal(ab, same_ab)
+    changed = np.abs(damaged - lightness).max(axis=(1, 2, 3)) > 1e-4
+    assert 1 <= changed.sum() < len(changed)
+    again = lightness_of(batches_of(photo_folder, degraded=0.5)[1], 3)
+    np.testing.assert_array_equal(again, damaged)
+
+
+def test_the_histogram_counts_the_nearest_bins(tmp_path):
+    batch = np.zeros((2, 8, 8, 2), "float32")
+    batch[1] = color.ab_bins()[7] / color.AB_SCALE
+    shares = ab_histogram(tf.data.Dataset.from_tensors((batch[..., :1], batch)))
+    gray = np.argmin(np.abs(color.ab_bins()).sum(axis=-1))
+    assert shares[7] == shares[gray] == 0.5

@@ -8,7 +8,7 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from nxap_color.evaluate import main, methods, summarize
+from nxap_color.evaluate import main, methods
 
 
 @pytest.fixture
@@ -45,15 +45,6 @@ def test_mean_ab_is_that_colour_everywhere():
     assert lab[0, 0, 0] == pytest.approx(rgb2lab(gray)[0, 0, 0], abs=0.5)
 
 
-def test_the_colorfulness_ratio_is_that_of_the_means():
-    row = {"psnr": 1.0, "seconds": 1.0}
-    photos = [
-        {"model": {**row, "colorfulness": 10.0, "true_colorfulness": 10.0}},
-        {"model": {**row, "colorfulness": 20.0, "true_colorfulness": 50.0}},
-    ]
-    assert summarize(photos)["model"]["colorfulness_ratio"] == pytest.approx(0.5)
-
-
 def test_the_sheet_shows_gray_result_and_truth(photo_folder, tiny_model_file, tmp_path):
     sheet = tmp_path / "sheet.jpg"
     assert main([str(photo_folder), "--model", str(tiny_model_file), "--sheet", str(sheet)]) == 0
@@ -67,7 +58,46 @@ def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
     assert main([str(photo_folder), "--model", str(tiny_model_file)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("12 photos of")
-    assert [line.split("  ")[0] for line in lines[2:]] == ["gray", "mean ab", str(tiny_model_file)]
+    methods_shown = ["gray", "mean ab", str(tiny_model_file)]
+    assert [line.split("  ")[0] for line in lines[2:5]] == methods_shown
+    assert lines[6].startswith("10 photos of .") and lines[12].startswith("2 photos of more")
+    assert [line.split("  ")[0] for line in lines[14:]] == methods_shown
+
+
+def test_models_are_measured_at_several_amounts_of_colour(photo_folder, tiny_model_file, tmp_path, capsys):
+    for path in photo_folder.rglob("*.jpg"):
+        if path.parent != photo_folder / "more":
+            path.unlink()
+    table, plot, report = (tmp_path / name for name in ("table.csv", "front.png", "report.json"))
+    outputs = ["--csv", str(table), "--plot", str(plot), "--json", str(report), "--quiet"]
+    arguments = [str(photo_folder), "--model", str(tiny_model_file), "--vividness", "0", "1", "1.5"]
+    assert main([*arguments, *outputs]) == 0
+    results = json.loads(report.read_text())["results"]
+    assert list(results)[2:] == [f"{tiny_model_file} x0", str(tiny_model_file), f"{tiny_model_file} x1.5"]
+    ratios = [row["colorfulness_ratio"] for row in results.values()]
+    assert ratios[2] == pytest.approx(ratios[0], abs=0.01) and ratios[2] < ratios[3] < ratios[4]
+    assert len(table.read_text().splitlines()) == 6
+    with Image.open(plot) as picture:
+        assert picture.width > 600
+    out = capsys.readouterr().out.splitlines()
+    assert out[-3:] == [f"wrote {path}" for path in (report, table, plot)]
+    gain = results[f"{tiny_model_file} x0"]["psnr"] - results["mean ab"]["psnr"]
+    assert f"x0 over mean ab, photo by photo: {gain:+.2f} dB" in "\n".join(out)
+
+
+def test_degraded_photos_are_measured_in_their_own_tones(photo_folder, tiny_model_file, tmp_path, capsys):
+    """Gray loses no more than colour; a truth that was not degraded would cost it many dB."""
+    psnr = []
+    for options in ([], ["--degrade"], ["--degrade"]):
+        path = tmp_path / "report.json"
+        args = [str(photo_folder), "--model", str(tiny_model_file), "--json", str(path), "--quiet", *options]
+        assert main(args) == 0
+        report = json.loads(path.read_text())
+        assert report["degraded"] == bool(options)
+        psnr.append(report["results"]["gray"]["psnr"])
+    assert psnr[0] != psnr[1] == psnr[2]
+    assert psnr[1] == pytest.approx(psnr[0], abs=1.5)
+    assert "12 photos of" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_a_broken_photo_is_named_and_the_others_measured(photo_folder, tiny_model_file, tmp_path, capsys):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from nxap_color.layers import GuidedUpsampling, UpsampleLike
+from nxap_color.color import AB_SCALE, ab_bins
+from nxap_color.layers import AnnealedMean, GuidedUpsampling, UpsampleLike
 
 
 def random(*shape):
@@ -73,3 +74,19 @@ def test_layers_survive_saving_in_safe_mode(tmp_path):
     assert (layer.radius, layer.epsilon) == (2, 9.0)
     x = random(1, 37, 53, 1)
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
+def test_annealed_mean_of_two_colours(temperature):
+    """Of two bins, one e times as likely as the other, the first gets 1 / (1 + exp(-1 / T)) of the say."""
+    logits = np.full((1, 1, 1, len(ab_bins())), -1e4, "float32")
+    logits[..., 3], logits[..., 200] = 1.0, 0.0
+    share = 1.0 / (1.0 + np.exp(-1.0 / temperature))
+    expected = share * ab_bins()[3] + (1.0 - share) * ab_bins()[200]
+    answer = AB_SCALE * np.asarray(AnnealedMean(temperature)(logits))
+    np.testing.assert_allclose(answer[0, 0, 0], expected, atol=1e-3)
+
+
+def test_a_temperature_of_0_is_refused():
+    with pytest.raises(ValueError, match="temperature > 0, received 0"):
+        AnnealedMean(0)

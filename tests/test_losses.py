@@ -5,8 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nxap_color.color import AB_SCALE
-from nxap_color.losses import AbMeanSquaredError, ChromaWeightedHuber, shrink_to
+from nxap_color.color import AB_SCALE, ab_bins
+from nxap_color.losses import (
+    LOSSES,
+    AbBinsCrossEntropy,
+    AbMeanSquaredError,
+    ChromaWeightedHuber,
+    HuberAndMoments,
+    make_loss,
+    shrink_to,
+)
+from nxap_color.train import LOSS_NAMES
 
 
 def constant(ab, side=8):
@@ -26,7 +35,7 @@ def test_truth_of_the_right_size_is_left_alone():
     np.testing.assert_allclose(shrink_to(truth, truth), truth, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [ChromaWeightedHuber(), AbMeanSquaredError()])
+@pytest.mark.parametrize("loss", [ChromaWeightedHuber(), AbMeanSquaredError(), HuberAndMoments()])
 def test_loss_of_the_truth_is_zero(loss):
     assert float(loss(constant((20, -30)), constant((20, -30)))) == pytest.approx(0.0, abs=1e-5)
 
@@ -49,7 +58,77 @@ def test_vivid_colours_weigh_more():
     )
 
 
-@pytest.mark.parametrize("loss", [ChromaWeightedHuber(delta=3.0, chroma_scale=20.0), AbMeanSquaredError()])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ChromaWeightedHuber(delta=3.0, chroma_scale=20.0),
+        AbMeanSquaredError(),
+        HuberAndMoments(moments_weight=2.0, delta=3.0),
+        AbBinsCrossEntropy(np.arange(1, 1 + len(ab_bins())), rebalancing=0.3),
+    ],
+)
 def test_losses_survive_serialization(loss):
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
+
+
+def with_logits(ab, logits):
+    return np.concatenate([ab, logits], axis=-1).astype("float32")
+
+
+def test_cross_entropy_of_evenly_spread_bins():
+    """Whatever the truth, the cross-entropy of Q even bins is log Q, and the mean weight is 1."""
+    bins = ab_bins()
+    truth = np.float32(bins)[None, :, None] / AB_SCALE
+    prior = np.random.default_rng(0).uniform(0.1, 1.0, len(bins))
+    flat = with_logits(truth, np.zeros((1, len(bins), 1, len(bins))))
+    per_pixel = np.asarray(AbBinsCrossEntropy(prior, 0.5).call(truth, flat))[0, :, 0]
+    assert np.sum(per_pixel * prior / prior.sum()) == pytest.approx(np.log(len(bins)), rel=1e-4)
+    even = np.asarray(AbBinsCrossEntropy(prior, 0.0).call(truth, flat))
+    np.testing.assert_allclose(even, np.log(len(bins)), rtol=1e-4)
+
+
+def test_rare_colours_weigh_more():
+    prior = np.ones(len(ab_bins()))
+    prior[10] = 1e-3
+    truth = np.float32(ab_bins()[[10, 20]])[None, :, None] / AB_SCALE
+    loss = AbBinsCrossEntropy(prior, 0.5).call(truth, with_logits(truth, np.zeros((1, 2, 1, len(prior)))))
+    assert float(loss[0, 0, 0]) > 1.5 * float(loss[0, 1, 0])
+
+
+def test_the_true_bin_costs_least():
+    truth = np.broadcast_to(np.float32(ab_bins()[50]) / AB_SCALE, (1, 4, 4, 2))
+    logits = np.zeros((1, 4, 4, len(ab_bins())), "float32")
+    right, wrong = logits.copy(), logits.copy()
+    right[..., 50], wrong[..., 60] = 5.0, 5.0
+    loss = AbBinsCrossEntropy(np.ones(len(ab_bins())))
+    assert float(loss(truth, with_logits(truth, right))) < float(loss(truth, with_logits(truth, wrong)))
+
+
+def test_moments_see_the_amount_of_colour_and_not_its_place():
+    """Two halves swapped: the distance per pixel is large, the moments agree to the last bit."""
+    truth = np.concatenate([constant((30, 0)), constant((-30, 0))], axis=1)
+    pixels = ChromaWeightedHuber().call(truth, truth[:, ::-1])
+    both = HuberAndMoments(moments_weight=5.0).call(truth, truth[:, ::-1])
+    np.testing.assert_allclose(both, pixels, rtol=1e-4)
+    muted = np.asarray(HuberAndMoments(moments_weight=1.0).call(truth, 0.5 * truth))
+    # Mean chroma and the spread of a are both short by 15 units.
+    extra = muted - np.asarray(ChromaWeightedHuber().call(truth, 0.5 * truth))
+    np.testing.assert_allclose(extra, 2 * 15.0**2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_are_finite_from_a_gray_start(name):
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("takes the gradient with TensorFlow")
+    truth = constant((0, 0))
+    start = tf.Variable(np.zeros((2, 4, 4, 2 + len(ab_bins())), "float32"))
+    with tf.GradientTape() as tape:
+        loss = make_loss(name, np.ones(len(ab_bins())))(truth, start)
+    assert np.isfinite(np.asarray(tf.convert_to_tensor(tape.gradient(loss, start)))).all()
+
+
+def test_the_command_line_offers_every_loss():
+    assert set(LOSS_NAMES) == set(LOSSES)

@@ -41,7 +41,7 @@ def test_untrained_unet_answers_gray():
 
 
 def test_unet_needs_three_decoder_widths():
-    with pytest.raises(ValueError, match="3 channel counts, received"):
+    with pytest.raises(ValueError, match="3 decoder_filters and a head"):
         models.build_unet(decoder_filters=(8, 8))
 
 

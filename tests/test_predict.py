@@ -71,6 +71,14 @@ def test_a_photo_gets_its_colour_beside_it(run, photo, capsys):
     assert photo.read_bytes() == before
 
 
+def test_vividness_turns_the_colour_up_and_off(run, photo):
+    result, seen = photo.with_name("old_color.jpg"), []
+    for vividness in ("0", "1", "1.5"):
+        assert run(photo, "--vividness", vividness, "--overwrite") == 0
+        seen.append(chroma(result))
+    assert seen[0] < 1.0 < seen[1] < seen[2]
+
+
 def test_a_folder_gives_the_same_tree(run, photo_folder):
     (photo_folder / "notes.txt").write_text("no photo")
     assert run(photo_folder) == 0
@@ -290,6 +298,7 @@ def test_orientation_is_applied_once(run, tmp_path, sample_rgb):
         (["--model", "no-such-model"], "There is no model no-such-model"),
         (["--model", __file__], "could not be loaded as a Keras model"),
         (["-o", "old.gif"], "cannot be written yet"),
+        (["--vividness", "3"], "expected a number from 0 to 2, received 3"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message, photo, capsys):

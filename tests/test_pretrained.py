@@ -155,3 +155,37 @@ def test_the_real_encoder_recognises_a_cat(sample_rgb):
     features = np.clip((features - state["_bn1.running_mean"]) * scale + state["_bn1.bias"], 0.0, 6.0)
     logits = state["_fc.weight"] @ features.mean(axis=(0, 1)) + state["_fc.bias"]
     assert 281 <= int(np.argmax(logits)) <= 285
+
+
+def test_weights_are_copied_and_another_head_stays_fresh():
+    source, same, bins = models.build_unet(), models.build_unet(), models.build_unet(head="bins")
+    pretrained.copy_weights(source, same)
+    for ours, theirs in zip(same.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    pretrained.copy_weights(source, bins)
+    kernel = bins.get_layer("decoder_160").get_weights()[0]
+    np.testing.assert_array_equal(kernel, source.get_layer("decoder_160").get_weights()[0])
+    assert not np.any(bins.get_layer("ab_bins").get_weights()[0])
+
+
+def test_weights_of_another_architecture_are_refused():
+    with pytest.raises(
+        ValueError, match="autoencoder do not fit unet, which needs a layer encoder_stem with"
+    ):
+        pretrained.copy_weights(models.build_autoencoder(), models.build_unet())
+    with pytest.raises(ValueError, match=r"a layer decoder_160 with \(3, 3, 432, 160\)"):
+        pretrained.copy_weights(models.build_unet((80, 48, 32)), models.build_unet())
+
+
+@pytest.mark.parametrize("num_blocks", [0, 1, 3, 16])
+def test_frozen_blocks_are_the_first_ones(num_blocks):
+    model = models.build_unet()
+    pretrained.freeze_encoder(model, num_blocks)
+    frozen = {layer.name.split("_")[1] for layer in model.layers if layer.weights and not layer.trainable}
+    assert frozen == ({"stem"} | {f"block{index}" for index in range(num_blocks)} if num_blocks else set())
+
+
+@pytest.mark.parametrize(("build", "num_blocks"), [(models.build_unet, 17), (models.build_autoencoder, 1)])
+def test_blocks_that_are_not_there_are_refused(build, num_blocks):
+    with pytest.raises(ValueError, match=f"has no {num_blocks} encoder blocks to freeze"):
+        pretrained.freeze_encoder(build(), num_blocks)

@@ -141,6 +141,11 @@ def test_a_loss_that_explodes_ends_the_run(photo_folder, tmp_path, capsys):
         (["--learning-rate", "-1"], "expected a number above 0, received -1"),
         (["--output", "model.h5"], "ends in .keras, received model.h5"),
         (["--arch", "transformer"], "invalid choice: 'transformer'"),
+        (["--arch", "autoencoder", "--init", "unet"], "unet do not fit autoencoder"),
+        (["--arch", "autoencoder", "--loss", "bins"], "--loss bins needs --arch unet"),
+        (["--init", "no-such-model"], "There is no model no-such-model"),
+        (["--freeze", "17"], "has no 17 encoder blocks to freeze"),
+        (["--degraded", "2"], "expected a number from 0 to 1, received 2"),
     ],
 )
 def test_wrong_usage_is_named(arguments, message, photo_folder, capsys):
@@ -168,3 +173,30 @@ def test_the_encoder_learns_at_its_own_rate():
     encoder, decoder = (float(weight.squeeze()) for weight in model.get_weights())
     assert 1.0 - encoder == pytest.approx(0.025, rel=1e-3)
     assert 1.0 - decoder == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_shipped_model_is_fine_tuned_on_ones_own_photos(photo_folder, tmp_path):
+    """Frozen blocks stay what they were, the rest moves, and the recipe tells where it came from."""
+    output = tmp_path / "mine.keras"
+    arguments = ["--init", "unet", "--freeze", "3", "--epochs", "1", "--output", str(output)]
+    assert main([str(photo_folder), *TINY, *arguments]) == 0
+    shipped, mine = models.load_model("unet"), models.load_model(output)
+    moved = {
+        layer.name: not np.array_equal(layer.get_weights()[0], mine.get_layer(layer.name).get_weights()[0])
+        for layer in shipped.layers
+        if layer.weights
+    }
+    assert not moved["encoder_stem"] and not moved["encoder_block2_project"]
+    assert moved["encoder_block3_project"] and moved["decoder_160"] and moved["ab"]
+    recipe = json.loads(output.with_suffix(".json").read_text())
+    assert recipe["init"] == models.load_recipe("unet")
+
+
+@pytest.mark.parametrize("loss", ["moments", "bins"])
+def test_every_loss_trains_a_network_that_predicts_ab(loss, photo_folder, tmp_path):
+    output = tmp_path / "model.keras"
+    arguments = ["--loss", loss, "--epochs", "1", "--output", str(output)]
+    assert main([str(photo_folder), *TINY, *arguments]) == 0
+    assert float(log_of(output)[0]["val_ab_error"]) > 0.0
+    answer = np.asarray(models.load_model(output)(np.zeros((1, 32, 32, 1), "float32")))
+    assert answer.shape == (1, 8, 8, 2) and np.abs(answer).max() < 1.0

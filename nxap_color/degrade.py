@@ -1,0 +1,80 @@
+"""Makes clean lightness look like an old photo's: training on it, and measuring with it."""
+
+import io
+
+import numpy as np
+from keras import ops
+from PIL import Image
+from skimage.filters import gaussian
+
+from nxap_color import color
+
+# Each kind of damage happens to half of the photos, so that all mixtures of them occur.
+SHARE_OF_EACH = 0.5
+
+
+def degrade(lightness, seed):
+    """Blurs, fades, darkens at the corners, grains and compresses a photo, each at random.
+
+    In the order in which an old photo suffers: lens, paper, film, scan. Lengths are shares of the shorter
+    side, so that the same seed means the same damage at any size.
+
+    Args:
+        lightness: float32 array (H, W, 1), L / LIGHTNESS_SCALE - 1 in [-1, 1].
+        seed: whole number, or a list of them; the same one gives the same damage.
+
+    Returns:
+        float32 array (H, W, 1) in [-1, 1].
+    """
+    rng = np.random.default_rng(seed)
+    tones = (lightness[..., 0] + 1.0) / 2.0
+    side = min(tones.shape)
+    for damage in (_vignette, _blur, _fade_or_crush, _grain, _compress):
+        if rng.random() < SHARE_OF_EACH:
+            tones = np.clip(damage(tones, side, rng), 0.0, 1.0)
+    return (2.0 * tones - 1.0).astype("float32")[..., None]
+
+
+def degrade_photo(rgb, seed):
+    """Degrades the lightness of a colour photo and leaves the colours as they are.
+
+    Args:
+        rgb: uint8 array (H, W, 3), sRGB.
+        seed: as in `degrade`.
+
+    Returns:
+        uint8 array (H, W, 3); colours that do not exist at the new lightness have lost chroma.
+    """
+    lightness, ab = color.split_lightness_ab(rgb.astype("float32") / 255.0)
+    degraded = color.join_lightness_ab(degrade(ops.convert_to_numpy(lightness), seed), ab)
+    return np.uint8(np.rint(255.0 * ops.convert_to_numpy(degraded)))
+
+
+def _vignette(tones, side, rng):
+    """Corners lose 10 to 50 % of their light."""
+    rows, columns = (np.linspace(-1.0, 1.0, length)[:, None] for length in tones.shape)
+    return tones * (1.0 - rng.uniform(0.1, 0.5) * (rows**2 + columns.T**2) / 2.0)
+
+
+def _blur(tones, side, rng):
+    """A Gaussian of 0.2 to 1.2 % of the side: 0.4 to 2.3 pixels at 192."""
+    return gaussian(tones, rng.uniform(0.002, 0.012) * side, mode="nearest")
+
+
+def _fade_or_crush(tones, side, rng):
+    """A bent tone curve between a black and a white that may lie inside (faded) or outside (crushed)."""
+    black, white = rng.uniform(-0.15, 0.25), rng.uniform(0.75, 1.15)
+    return black + (white - black) * tones ** np.exp(rng.uniform(-0.5, 0.5))
+
+
+def _grain(tones, side, rng):
+    """Noise of 1 to 8 % of white, in lumps that survive a shrinking of the photo."""
+    noise = gaussian(rng.standard_normal(tones.shape), rng.uniform(0.001, 0.006) * side)
+    return tones + rng.uniform(0.01, 0.08) * noise / max(noise.std(), 1e-6)
+
+
+def _compress(tones, side, rng):
+    """JPEG of quality 20 to 70."""
+    file = io.BytesIO()
+    Image.fromarray(np.uint8(np.rint(255.0 * tones))).save(file, "JPEG", quality=int(rng.integers(20, 71)))
+    return np.asarray(Image.open(file)) / 255.0

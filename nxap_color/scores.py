@@ -1,0 +1,118 @@
+"""From the figures of single photos to tables: means, bootstrap intervals, groups."""
+
+import csv
+
+import numpy as np
+
+COLUMNS = ("PSNR dB", "95 %", "SSIM", "dE00", "ab error", "ratio", "95 %", "s/photo")
+CSV_COLUMNS = (
+    "psnr", "psnr_low", "psnr_high", "ssim", "delta_e", "ab_error",
+    "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high",
+)  # fmt: skip
+RESAMPLES = 2000
+
+
+def summarize(photos):
+    """Averages the figures of photos, and tells how far the choice of photos may have moved the means.
+
+    Args:
+        photos: list of dicts from method to figures, as `evaluate.evaluate` yields.
+
+    Returns:
+        Dict from method to a dict: the means of `metrics.compare_photos`, the "colorfulness_ratio" of the
+        means of results and truths, the median "seconds", and for PSNR and ratio the 95 % intervals
+        "psnr_interval" and "colorfulness_ratio_interval", each [low, high] (percentile bootstrap over
+        photos; Efron, Tibshirani 1993).
+    """
+    drawn = _resamples(len(photos))
+
+    def ratio(results, truths):
+        return results / np.maximum(truths, 1e-9)
+
+    summary = {}
+    for label in photos[0]:
+        figures = {key: np.array([photo[label][key] for photo in photos]) for key in photos[0][label]}
+        means = {key: float(values.mean()) for key, values in figures.items()}
+        result, truth = (figures[key][drawn].mean(axis=1) for key in ("colorfulness", "true_colorfulness"))
+        means["colorfulness_ratio"] = float(ratio(means["colorfulness"], means["true_colorfulness"]))
+        means["colorfulness_ratio_interval"] = _interval(ratio(result, truth))
+        means["psnr_interval"] = _interval(figures["psnr"][drawn].mean(axis=1))
+        means["seconds"] = float(np.median(figures["seconds"]))
+        summary[label] = means
+    return summary
+
+
+def psnr_gains(photos, label):
+    """Compares the PSNR of one method with that of the others photo by photo.
+
+    Photos differ far more from each other than methods do on one photo, so that this tells better than the
+    intervals of two means whether the methods differ.
+
+    Args:
+        photos: list of dicts, as in `summarize`.
+        label: the method to compare with all others.
+
+    Returns:
+        Dict from every other method to [gain, low, high] in dB: the mean gain of `label` over it, and its
+        95 % interval by bootstrap over photos.
+    """
+    drawn = _resamples(len(photos))
+    gains = {}
+    for other in photos[0]:
+        gain = np.array([photo[label]["psnr"] - photo[other]["psnr"] for photo in photos])
+        gains[other] = [float(gain.mean()), *_interval(gain[drawn].mean(axis=1))]
+    del gains[label]
+    return gains
+
+
+def summarize_groups(photos, groups):
+    """Summarizes each group of photos on its own.
+
+    Args:
+        photos: list of dicts, as in `summarize`.
+        groups: list of texts, the group of each photo.
+
+    Returns:
+        Dict from group to what `summarize` returns, with "photos" (how many) beside the methods; empty if
+        there is one group only.
+    """
+    if len(set(groups)) < 2:
+        return {}
+    members = {group: [p for p, g in zip(photos, groups, strict=True) if g == group] for group in groups}
+    return {group: {"photos": len(members[group]), **summarize(members[group])} for group in sorted(members)}
+
+
+def _resamples(count):
+    """Indices of photos drawn with replacement, the same ones every time."""
+    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+
+
+def _interval(values):
+    return [float(value) for value in np.percentile(values, (2.5, 97.5))]
+
+
+def write_csv(path, summary):
+    """Writes the result of `summarize`, a line for each method, with the ends of intervals in columns."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", *CSV_COLUMNS])
+        for label, row in summary.items():
+            figures = dict(row)
+            for key in ("psnr", "colorfulness_ratio"):
+                figures[f"{key}_low"], figures[f"{key}_high"] = row[f"{key}_interval"]
+            writer.writerow([label, *(f"{figures[column]:.4g}" for column in CSV_COLUMNS)])
+
+
+def table(summary):
+    """Formats the result of `summarize` as lines of text for a terminal."""
+    rows = {label: row for label, row in summary.items() if label != "photos"}
+    width = max(len(label) for label in rows) + 2
+    lines = [" " * width + "".join(f"{column:>13}" for column in COLUMNS)]
+    for label, row in rows.items():
+        cells = (
+            f"{row['psnr']:.2f}", "{:.2f}-{:.2f}".format(*row["psnr_interval"]), f"{row['ssim']:.3f}",
+            f"{row['delta_e']:.2f}", f"{row['ab_error']:.2f}", f"{row['colorfulness_ratio']:.2f}",
+            "{:.2f}-{:.2f}".format(*row["colorfulness_ratio_interval"]), f"{row['seconds']:.3f}",
+        )  # fmt: skip
+        lines.append(f"{label:<{width}}" + "".join(f"{cell:>13}" for cell in cells))
+    return "\n".join(lines)
