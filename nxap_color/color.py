@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 from keras import ops
+from skimage.color import rgb2lab
 
 # The network sees lightness as L / LIGHTNESS_SCALE - 1, in [-1, 1], and answers ab / AB_SCALE. In the
 # sRGB gamut a lies in [-86.2, 98.3] and b in [-107.9, 94.5], so that ab / AB_SCALE stays inside (-1, 1).
@@ -156,10 +157,13 @@ def ab_bins():
         float32 array (bins, 2): the centres, in ab units, of the squares of side `AB_BIN_SIDE` into which
         at least one sRGB colour falls.
     """
-    levels = np.linspace(0.0, 1.0, 52, dtype="float32")  # every fifth 8-bit step
-    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    ab = ops.convert_to_numpy(rgb_to_lab(cube))[:, 1:]
-    return (np.unique(np.rint(ab / AB_BIN_SIDE), axis=0) * AB_BIN_SIDE).astype("float32")
+    # In NumPy, since networks ask for the bins while a backend compiles them and computes nothing.
+    levels = np.linspace(0.0, 1.0, 52)  # every fifth 8-bit step
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    ab = rgb2lab(cube).reshape(-1, 3)[:, 1:]
+    bins = (np.unique(np.rint(ab / AB_BIN_SIDE), axis=0) * AB_BIN_SIDE).astype("float32")
+    bins.flags.writeable = False  # it is shared
+    return bins
 
 
 def _lab_to_linear_rgb(lab):

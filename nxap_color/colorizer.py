@@ -117,7 +117,10 @@ class Colorizer:
         return ops.convert_to_numpy(color.split_lightness_ab(small)[0])
 
     def predict_ab(self, inputs):
-        """Runs the network.
+        """Runs the network on each photo and on its mirror image, and averages the two answers.
+
+        A scene seen in a mirror has the same colours; where the network is in two minds, the mean of two
+        looks is the safer one.
 
         Args:
             inputs: list of float32 arrays (h, w, 1) as from `network_input`, sizes may differ.
@@ -125,6 +128,12 @@ class Colorizer:
         Returns:
             List of float32 arrays (h / stride, w / stride, 2), ab units.
         """
+        answers = self._run([*inputs, *(lightness[:, ::-1] for lightness in inputs)])
+        pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
+        return [(ab + mirrored[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, mirrored in pairs]
+
+    def _run(self, inputs):
+        """Lightness (h, w, 1) -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
         padded = [_pad(lightness) for lightness in inputs]
         results = [None] * len(inputs)
         for shape in sorted({lightness.shape for lightness in padded}):
@@ -134,7 +143,7 @@ class Colorizer:
                 answers = self.model.predict_on_batch(np.stack([padded[index] for index in batch]))
                 for index, answer in zip(batch, answers, strict=True):
                     height, width = (side // self.stride for side in inputs[index].shape[:2])
-                    results[index] = np.asarray(answer)[:height, :width] * color.AB_SCALE
+                    results[index] = np.asarray(answer)[:height, :width]
         return results
 
     def merge(self, rgb, ab):

@@ -204,7 +204,8 @@ def _degrade_some(lightness, share, seed):
     def degrade_some(lightness, *seed):
         chosen = np.random.default_rng(seed).random(len(lightness)) < share
         pairs = enumerate(zip(lightness, chosen, strict=True))
-        return np.stack([degrade(photo, (*seed, index)) if on else photo for index, (photo, on) in pairs])
+        # From 1, since NumPy takes (seed, 0) for (seed), with which the choice was made.
+        return np.stack([degrade(photo, (*seed, index + 1)) if on else photo for index, (photo, on) in pairs])
 
     degraded = tf.numpy_function(degrade_some, (lightness, *seed), tf.float32)
     return tf.ensure_shape(degraded, lightness.shape)

@@ -17,7 +17,7 @@ def degrade(lightness, seed):
     """Blurs, fades, darkens at the corners, grains and compresses a photo, each at random.
 
     In the order in which an old photo suffers: lens, paper, film, scan. Lengths are shares of the shorter
-    side, so that the same seed means the same damage at any size.
+    side, so that the same seed means like damage at any size.
 
     Args:
         lightness: float32 array (H, W, 1), L / LIGHTNESS_SCALE - 1 in [-1, 1].
@@ -27,11 +27,12 @@ def degrade(lightness, seed):
         float32 array (H, W, 1) in [-1, 1].
     """
     rng = np.random.default_rng(seed)
-    tones = (lightness[..., 0] + 1.0) / 2.0
+    tones = np.clip((lightness[..., 0] + 1.0) / 2.0, 0.0, 1.0)
     side = min(tones.shape)
     for damage in (_vignette, _blur, _fade_or_crush, _grain, _compress):
-        if rng.random() < SHARE_OF_EACH:
-            tones = np.clip(damage(tones, side, rng), 0.0, 1.0)
+        happens, own_rng = rng.random() < SHARE_OF_EACH, rng.spawn(1)[0]
+        if happens:
+            tones = np.clip(damage(tones, side, own_rng), 0.0, 1.0)
     return (2.0 * tones - 1.0).astype("float32")[..., None]
 
 
@@ -51,7 +52,7 @@ def degrade_photo(rgb, seed):
 
 
 def _vignette(tones, side, rng):
-    """Corners lose 10 to 50 % of their light."""
+    """Corners lose 10 to 50 % of their lightness."""
     rows, columns = (np.linspace(-1.0, 1.0, length)[:, None] for length in tones.shape)
     return tones * (1.0 - rng.uniform(0.1, 0.5) * (rows**2 + columns.T**2) / 2.0)
 
@@ -69,8 +70,9 @@ def _fade_or_crush(tones, side, rng):
 
 def _grain(tones, side, rng):
     """Noise of 1 to 8 % of white, in lumps that survive a shrinking of the photo."""
-    noise = gaussian(rng.standard_normal(tones.shape), rng.uniform(0.001, 0.006) * side)
-    return tones + rng.uniform(0.01, 0.08) * noise / max(noise.std(), 1e-6)
+    strength, lump = rng.uniform(0.01, 0.08), rng.uniform(0.001, 0.006) * side
+    noise = gaussian(rng.standard_normal(tones.shape), lump)
+    return tones + strength * noise / (noise.std() or 1.0)  # one pixel has no deviation
 
 
 def _compress(tones, side, rng):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, to_uint8, write_photo
 from nxap_color.photo_files import group_in, list_photos, own_name, read_listed
-from nxap_color.plotting import contact_sheet, plot_front
+from nxap_color.plotting import contact_sheet, plot_tradeoff
 from nxap_color.scores import psnr_gains, summarize, summarize_groups, table, write_csv
 from nxap_color.terminal import number_between, positive, start_quietly
 
@@ -133,22 +133,27 @@ def load(args):
         raise ValueError(f"{args.folder} has no photos to measure on.")
     if args.sheet and args.sheet.suffix.lower() not in PHOTO_SUFFIXES:
         raise ValueError(f"--sheet must end in one of {', '.join(sorted(PHOTO_SUFFIXES))}, not {args.sheet}.")
-    if args.json and args.json.with_suffix(".keras").exists():
-        raise ValueError(f"--json {args.json} is the place of a model's recipe: choose another name.")
+    for path in filter(None, (args.json, args.csv)):
+        if path.with_suffix(".keras").exists():
+            raise ValueError(f"{path} is the place of a model's recipe or log: choose another name.")
     if args.plot and args.plot.suffix.lower() not in PLOT_SUFFIXES:
         raise ValueError(f"--plot must end in one of {', '.join(PLOT_SUFFIXES)}, not {args.plot}.")
-    for path in (args.json, args.csv, args.plot, args.sheet):
-        if path and not path.parent.is_dir():
+    outputs = [path for path in (args.json, args.csv, args.plot, args.sheet) if path]
+    if len(set(outputs)) < len(outputs):
+        raise ValueError("--json, --csv, --plot and --sheet need a file each, received one name twice.")
+    for path in outputs:
+        if not path.parent.is_dir():
             raise ValueError(f"There is no folder {path.parent} to write {path.name} to.")
     start_quietly()
     from nxap_color import models
     from nxap_color.colorizer import Colorizer
 
-    colorizers = {
-        name if vividness == 1.0 else f"{name} x{vividness:g}": Colorizer.load(name, vividness)
-        for name in args.model
-        for vividness in args.vividness
-    }
+    colorizers = {}
+    for name in args.model:
+        shipped = Colorizer.load(name)
+        for vividness in args.vividness:
+            label = name if vividness == 1.0 else f"{name} x{vividness:g}"
+            colorizers[label] = Colorizer(shipped.model, shipped.network_size, vividness, shipped.chroma_gain)
     recipe = models.load_recipe(args.model[0])
     return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
 
@@ -165,7 +170,8 @@ def measure(args, names, colorizers, mean_ab):
         the rows of the contact sheet, of photos spread evenly over `names`.
     """
     failed, photos, groups, rows = [], [], [], []
-    on_sheet = set(names[:: -(-len(names) // args.sheet_photos)]) if args.sheet else ()
+    step = max(1.0, len(names) / args.sheet_photos)
+    on_sheet = {names[int(row * step)] for row in range(min(args.sheet_photos, len(names)))}
 
     def report_error(name, reason):
         failed.append(own_name(name))
@@ -175,10 +181,11 @@ def measure(args, names, colorizers, mean_ab):
     for name, figures, pictures in evaluate(bar, colorizers, mean_ab, report_error, args.degrade):
         photos.append(figures)
         groups.append(group_in(args.folder, name))
-        if name in on_sheet:
+        if args.sheet and name in on_sheet:
             rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not photos:
         return {}, []
+    first = next(iter(colorizers))
     report = {
         "source": Path(args.folder).name,
         "degraded": args.degrade,
@@ -186,7 +193,7 @@ def measure(args, names, colorizers, mean_ab):
         "mean_ab": list(mean_ab),
         "failed": failed,
         "results": summarize(photos),
-        "psnr_gains": psnr_gains(photos, next(iter(colorizers))),
+        "psnr_gains": {"of": first, "over": psnr_gains(photos, first)},
         "groups": summarize_groups(photos, groups),
     }
     return report, rows
@@ -196,11 +203,11 @@ def print_report(report):
     """Prints the tables of a report, as from `measure`, for a terminal."""
     print(f"{report['photos']} photos of {report['source']}{', degraded' if report['degraded'] else ''}")
     print(table(report["results"]))
-    first = list(report["results"])[2]  # after the two baselines
-    for other, (gain, low, high) in report["psnr_gains"].items():
+    first = report["psnr_gains"]["of"]
+    for other, (gain, low, high) in report["psnr_gains"]["over"].items():
         print(f"PSNR of {first} over {other}, photo by photo: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
-    for group, rows in report["groups"].items():
-        print(f"\n{rows['photos']} photos of {group}\n{table(rows)}")
+    for group, part in report["groups"].items():
+        print(f"\n{part['photos']} photos of {group}\n{table(part['results'])}")
 
 
 def main(arguments=None):
@@ -220,10 +227,10 @@ def main(arguments=None):
     if args.csv:
         write_csv(args.csv, report["results"])
     if args.plot:
-        plot_front(report["results"], args.plot)
-    if args.sheet:
+        plot_tradeoff(report["results"], args.plot)
+    if rows:
         write_photo(args.sheet, Photo(contact_sheet(pair_up(rows), SHEET_HEIGHT)), quality=85)
-    for path in filter(None, (args.json, args.csv, args.plot, args.sheet)):
+    for path in filter(None, (args.json, args.csv, args.plot, args.sheet if rows else None)):
         print(f"wrote {path}")
     return 1 if report["failed"] else 0
 

@@ -105,24 +105,25 @@ class AbBinsCrossEntropy(keras.losses.Loss):
     """Cross-entropy over bins of the ab plane, the truth softened to a Gaussian, rare colours weighted up.
 
     Reference:
-        Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016. There the Gaussian is cut off after
-        the five nearest bins; here it is not, beyond them it holds next to nothing.
+        Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016. There the Gaussian reaches the five
+        nearest bins and the prior is smoothed; here it reaches all bins, and the prior is used as it is.
 
     Args:
         prior: list of floats, share of each of `color.ab_bins` in the training photos.
-        rebalancing: 0 weighs all colours alike, 1 in inverse proportion to their share.
+        uniform_share: Zhang's lambda, in (0, 1]: how much of an even distribution is mixed into the prior
+            before its inverse is the weight. 1 weighs all colours alike, little of it the rare ones up.
         name: the loss's name.
     """
 
-    def __init__(self, prior, rebalancing=0.5, name="ab_bins_cross_entropy"):
+    def __init__(self, prior, uniform_share=0.5, name="ab_bins_cross_entropy"):
         super().__init__(name=name)
         self.prior = [float(share) for share in prior]
-        self.rebalancing = rebalancing
+        self.uniform_share = uniform_share
+        if not 0.0 < uniform_share <= 1.0:
+            raise ValueError(f"AbBinsCrossEntropy needs uniform_share in (0, 1], received {uniform_share}.")
         share = np.asarray(self.prior) / np.sum(self.prior)
-        weights = 1.0 / ((1.0 - rebalancing) * share + rebalancing / len(share))
-        # Rare colours weigh most 1 / rebalancing times their share; on average the weight is 1.
-        self._weights = np.float32(weights if rebalancing else np.ones_like(share))
-        self._weights /= np.sum(share * self._weights)
+        weights = 1.0 / ((1.0 - uniform_share) * share + uniform_share / len(share))
+        self._weights = np.float32(weights / np.sum(share * weights))  # 1 on average
 
     def call(self, y_true, y_pred):
         truth, logits = AB_SCALE * shrink_to(y_true, y_pred), y_pred[..., 2:]
@@ -135,7 +136,7 @@ class AbBinsCrossEntropy(keras.losses.Loss):
         return weight * cross_entropy
 
     def get_config(self):
-        return {"prior": self.prior, "rebalancing": self.rebalancing, "name": self.name}
+        return {"prior": self.prior, "uniform_share": self.uniform_share, "name": self.name}
 
 
 def _ab_units(y_true, y_pred):

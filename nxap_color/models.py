@@ -4,6 +4,7 @@ Every network takes lightness (batch, height, width, 1) in [-1, 1], of any heigh
 multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2).
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -112,8 +113,10 @@ def build_autoencoder(name="autoencoder"):
         ab / AB_SCALE (batch, H, W, 2) in (-1, 1).
     """
 
+    names = (f"conv{index}" for index in itertools.count())  # the same in every build, for fine-tuning
+
     def conv(x, filters, strides=1):
-        return layers.Conv2D(filters, 3, strides, "same", activation="relu")(x)
+        return layers.Conv2D(filters, 3, strides, "same", activation="relu", name=next(names))(x)
 
     inputs = keras.Input((None, None, 1), name="lightness")
     x = inputs
@@ -125,7 +128,7 @@ def build_autoencoder(name="autoencoder"):
     x = conv(x, 64)
     x = layers.UpSampling2D(2)(x)
     x = conv(x, 32)  # (H/2, W/2, 32)
-    x = layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    x = layers.Conv2D(2, 3, padding="same", activation="tanh", name=next(names))(x)
     # Upsampling after the last convolution makes the colour blocky; kept, since it is the baseline's.
     outputs = layers.UpSampling2D(2, name="ab")(x)
     return keras.Model(inputs, outputs, name=name)

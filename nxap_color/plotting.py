@@ -1,5 +1,7 @@
 """Figures for notebooks, reports and command lines."""
 
+import re
+
 import numpy as np
 from PIL import Image
 
@@ -55,7 +57,7 @@ def _as_uint8(picture):
     return to_uint8(picture)
 
 
-def plot_front(summary, path):
+def plot_tradeoff(summary, path):
     """Draws PSNR against colorfulness ratio: up is closer to the truth, right is more colourful.
 
     Methods that differ in vividness alone ("unet x0.8", "unet", "unet x1.2") are joined by a line.
@@ -72,7 +74,7 @@ def plot_front(summary, path):
     families = {}
     for label, row in summary.items():
         point = (row["colorfulness_ratio"], row["psnr"], label)
-        families.setdefault(label.split(" x")[0], []).append(point)
+        families.setdefault(re.sub(r" x[\d.]+$", "", label), []).append(point)
     for family, points in families.items():
         ratios, psnr, labels = zip(*sorted(points), strict=True)
         axes.plot(ratios, psnr, "o-", label=family)

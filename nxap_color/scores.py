@@ -73,13 +73,16 @@ def summarize_groups(photos, groups):
         groups: list of texts, the group of each photo.
 
     Returns:
-        Dict from group to what `summarize` returns, with "photos" (how many) beside the methods; empty if
-        there is one group only.
+        Dict from group to {"photos": how many, "results": what `summarize` returns}; empty if there is
+        one group only.
     """
     if len(set(groups)) < 2:
         return {}
     members = {group: [p for p, g in zip(photos, groups, strict=True) if g == group] for group in groups}
-    return {group: {"photos": len(members[group]), **summarize(members[group])} for group in sorted(members)}
+    return {
+        group: {"photos": len(members[group]), "results": summarize(members[group])}
+        for group in sorted(members)
+    }
 
 
 def _resamples(count):
@@ -105,10 +108,9 @@ def write_csv(path, summary):
 
 def table(summary):
     """Formats the result of `summarize` as lines of text for a terminal."""
-    rows = {label: row for label, row in summary.items() if label != "photos"}
-    width = max(len(label) for label in rows) + 2
+    width = max(len(label) for label in summary) + 2
     lines = [" " * width + "".join(f"{column:>13}" for column in COLUMNS)]
-    for label, row in rows.items():
+    for label, row in summary.items():
         cells = (
             f"{row['psnr']:.2f}", "{:.2f}-{:.2f}".format(*row["psnr_interval"]), f"{row['ssim']:.3f}",
             f"{row['delta_e']:.2f}", f"{row['ab_error']:.2f}", f"{row['colorfulness_ratio']:.2f}",

@@ -36,6 +36,13 @@ def positive(text):
     return int(text)
 
 
+def not_negative(text):
+    """An `argparse` type: a whole number, 0 or above."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or above, received {text}")
+    return int(text)
+
+
 def positive_float(text):
     """An `argparse` type: a number above 0."""
     with contextlib.suppress(ValueError):

@@ -2,20 +2,11 @@
 
 import argparse
 import math
-import os
-import platform
 import sys
-import time
 import warnings
 from pathlib import Path
 
-from nxap_color.terminal import number_between, positive, positive_float, side, start_quietly
-
-# Side of a photo at prediction as a multiple of the training crops' side, which hold 0.6 to 1 of a photo.
-# On 100 validation photos, crops of 128 px: 1.0 gave 24.02 dB, 1.25 24.17, 1.5 24.28, 1.75 24.22.
-NETWORK_SCALE = 1.5
-# What the chroma is multiplied by at prediction, by the loss that muted it; see saved_models/README.md.
-CHROMA_GAIN = {"huber": 1.1}
+from nxap_color.terminal import not_negative, number_between, positive, positive_float, side, start_quietly
 
 # The keys of `losses.LOSSES`, here too so that --help needs no Keras.
 LOSS_NAMES = ("huber", "mse", "moments", "bins")
@@ -31,9 +22,16 @@ def make_parser():
     add = parser.add_argument
     add("source", nargs="+", metavar="SOURCE", help="folder or zip of photos (several mix), or tfds:NAME")
     add("--arch", choices=("autoencoder", "unet"), default="unet", help="the network")
-    add("--imagenet", action="store_true", help="start the unet's encoder from ImageNet weights")
-    add("--init", metavar="NAME|FILE", help="start from the weights of a shipped model or of one's own")
-    add("--freeze", type=int, default=0, metavar="N", help="keep the encoder's stem and first N blocks as is")
+    start = parser.add_mutually_exclusive_group().add_argument
+    start("--imagenet", action="store_true", help="start the unet's encoder from ImageNet weights")
+    start("--init", metavar="NAME|FILE", help="start from the weights of a shipped model or of one's own")
+    add(
+        "--freeze",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="keep the encoder's stem and first N blocks as is",
+    )
     add("--loss", choices=LOSS_NAMES, default="huber", help="see nxap_color/losses.py")
     add("--image-size", type=side, default=128, help="side of the crops in pixels, a multiple of 32")
     add("--batch-size", type=positive, default=32, help="photos in a step")
@@ -77,7 +75,8 @@ def train(args):
     """
     import keras
 
-    from nxap_color import data, training
+    from nxap_color import data, models, training
+    from nxap_color.recipe import make_recipe
     from nxap_color.sources import load_photos
 
     # Keras cannot know how many photos the pipeline leaves out, and takes the end of a pass for a lack.
@@ -86,6 +85,8 @@ def train(args):
     run = training.Run(args.output)
     first_epoch = run.resume(vars(args)) if args.resume else 0
     model = build_model(args)
+    # How the weights that the run starts from came about, so that the whole way can be gone again.
+    origin = models.load_recipe(args.init) if args.init else None
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
     if not args.resume:  # only now, since it clears what an earlier run left
@@ -98,7 +99,8 @@ def train(args):
     )
     validation = data.validation_batches(photos, size, args.batch_size)
     # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
-    trainer = compile_trainer(model, args, steps, batches)
+    from_the_start = data.training_batches(photos, size, args.batch_size, steps, args.seed)
+    trainer = compile_trainer(model, args, steps, from_the_start)
     trainer.fit(
         batches,
         epochs=args.epochs,
@@ -114,7 +116,7 @@ def train(args):
         raise FloatingPointError(
             f"The loss became {last_loss}: try a lower --learning-rate than {args.learning_rate:g}."
         )
-    recipe = make_recipe(args, model, photos, steps, data.mean_ab(batches), run.history())
+    recipe = make_recipe(args, model, photos, steps, data.mean_ab(from_the_start), run.history(), origin)
     run.finish(recipe)
     return recipe
 
@@ -136,6 +138,14 @@ def build_model(args):
     bins = {"head": "bins"} if args.loss == "bins" else {}
     if bins and args.arch != "unet":
         raise ValueError("--loss bins needs --arch unet, whose head can answer bins.")
+    if args.freeze and not (args.imagenet or args.init):
+        raise ValueError(
+            "--freeze keeps weights as they are, which needs some to keep: --imagenet or --init."
+        )
+    if args.init and models.find_model(args.init).resolve() == args.output.resolve():
+        raise ValueError(
+            f"--output {args.output} would replace what --init starts from: choose another name."
+        )
     model = models.ARCHITECTURES[args.arch](**bins)
     if args.imagenet:
         pretrained.load_imagenet_encoder(model)
@@ -152,7 +162,7 @@ def compile_trainer(model, args, steps, batches):
         model: the network; the trainer shares its weights.
         args: the namespace of `make_parser`.
         steps: steps in an epoch.
-        batches: the training batches, whose frequent and rare colours some losses ask for.
+        batches: training batches, the same ones also after a stop; some losses ask for their colours.
 
     Returns:
         A compiled `keras.Model`.
@@ -178,60 +188,6 @@ def compile_trainer(model, args, steps, batches):
         metrics=[metrics.AbError(), metrics.ChromaRatio()],
     )
     return trainer
-
-
-def make_recipe(args, model, photos, steps, mean_ab, history):
-    """Puts together what is needed to run a training again, and what came of it.
-
-    Args:
-        args: the namespace of `make_parser`.
-        model: the network.
-        photos: the `sources.Photos` it was trained on.
-        steps: steps in an epoch.
-        mean_ab: the mean colour of the training photos, (a, b) in ab units.
-        history: the log, a list of dicts.
-
-    Returns:
-        A dict of plain JSON values.
-    """
-    import keras
-    import tensorflow as tf
-
-    from nxap_color import models, training
-
-    best = min(history, key=lambda row: float(row["val_loss"]))
-    return {
-        "arguments": training.plain_arguments(vars(args)),
-        # How the weights that the run started from came about, so that the whole way can be gone again.
-        **({"init": models.load_recipe(args.init)} if args.init else {}),
-        "network_size": round(args.image_size * NETWORK_SCALE),
-        "chroma_gain": CHROMA_GAIN.get(args.loss, 1.0),
-        "parameters": model.count_params(),
-        "data": {
-            "train": photos.num_train,
-            "validation": photos.num_validation,
-            "left_out": {reason: len(names) for reason, names in photos.skipped.items()},
-            "digest": photos.digest,
-            "mean_ab": [round(float(value), 2) for value in mean_ab],
-        },
-        "steps": steps * args.epochs,
-        "minutes": round(sum(float(row["seconds"]) for row in history) / 60, 1),
-        "cpu_minutes": round(sum(float(row["cpu_seconds"]) for row in history) / 60, 1),
-        "best_epoch": {key: float(value) for key, value in best.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device_names(tf)}",
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-        },
-        "finished": time.strftime("%Y-%m-%d"),
-    }
-
-
-def device_names(tf):
-    """Says in a word or two what TensorFlow computes on, beside the processor."""
-    gpus = tf.config.list_physical_devices("GPU")
-    return f"{len(gpus)} GPU" if gpus else "no GPU"
 
 
 def main(arguments=None):

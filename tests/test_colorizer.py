@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color.colorizer import Colorizer
@@ -111,8 +112,15 @@ def test_padding_does_not_reach_the_photo(tiny_model):
     inputs = colorizer.network_input(np.repeat(photo[..., None], 3, axis=-1))
     assert inputs.shape == (40, 64, 1)
     (ab,) = colorizer.predict_ab([inputs])
-    alone = np.asarray(tiny_model(np.pad(inputs, ((0, 24), (0, 0), (0, 0)), mode="symmetric")[None]))[0]
-    np.testing.assert_allclose(ab, alone[:20] * 128.0, atol=1e-3)
+    padded = np.pad(inputs, ((0, 24), (0, 0), (0, 0)), mode="symmetric")
+    alone, mirrored = np.asarray(tiny_model(np.stack([padded, padded[:, ::-1]])))[:, :20]
+    np.testing.assert_allclose(ab, (alone + mirrored[:, ::-1]) * 64.0, atol=1e-3)
+
+
+def test_a_mirrored_photo_gets_mirrored_colours(colorizer, sample_rgb):
+    photo = sample_rgb[:64, :96]
+    mirrored = colorizer.colorize(photo[:, ::-1])[:, ::-1].astype(int)
+    assert np.abs(mirrored - colorizer.colorize(photo)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -146,3 +154,18 @@ def test_vividness_scales_the_colour_and_keeps_the_lightness(tiny_model, sample_
 def test_vividness_has_a_range(tiny_model, vividness):
     with pytest.raises(ValueError, match=r"vividness lies in \[0, 2\], received"):
         Colorizer(tiny_model, vividness=vividness)
+
+
+@pytest.mark.slow
+def test_the_size_of_a_photo_does_not_change_its_colours(shipped, project):
+    """The same photo at 256, 512 and 2000 px on the shorter side, compared at 256."""
+    with Image.open(project / "data" / "sample.jpg") as photo:
+        photo = photo.convert("L")
+    colours = []
+    for side in (256, 512, 2000):
+        size = [round(length * side / min(photo.size)) for length in photo.size]
+        coloured = shipped.colorize(np.asarray(photo.resize(size, Image.Resampling.LANCZOS)))
+        small = Image.fromarray(coloured).resize((342, 256), Image.Resampling.LANCZOS)
+        colours.append(rgb2lab(small)[..., 1:])
+    for ab in colours[1:]:
+        assert np.linalg.norm(ab - colours[0], axis=-1).mean() < 3.0

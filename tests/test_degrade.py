@@ -28,7 +28,13 @@ def test_the_same_seed_does_the_same_damage_and_another_does_not(lightness):
 @pytest.mark.parametrize("size", [(1, 1), (7, 300)])
 def test_small_and_narrow_photos(size):
     for seed in range(20):
-        assert degrade.degrade(np.zeros((*size, 1), "float32"), seed).shape == (*size, 1)
+        damaged = degrade.degrade(np.full((*size, 1), 0.2, "float32"), seed)
+        assert damaged.shape == (*size, 1) and np.isfinite(damaged).all()
+
+
+def test_values_that_rounding_left_outside_the_range_do_no_harm():
+    for seed in range(20):
+        assert np.isfinite(degrade.degrade(np.full((8, 8, 1), -1.00001, "float32"), seed)).all()
 
 
 def test_each_damage_is_what_its_name_says(lightness):

@@ -113,11 +113,18 @@ def test_a_broken_photo_is_named_and_the_others_measured(photo_folder, tiny_mode
 
 
 def test_outputs_are_checked_before_the_work(photo_folder, tiny_model_file, tmp_path, capsys):
-    recipe = tiny_model_file.with_suffix(".json")
-    for option, path in (("--json", recipe), ("--json", tmp_path / "no" / "r.json"), ("--sheet", "a.gif")):
-        assert main([str(photo_folder), "--model", str(tiny_model_file), option, str(path)]) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert ["recipe" in errors[0], "no folder" in errors[1], "must end in" in errors[2]] == [True] * 3
+    recipe, log = tiny_model_file.with_suffix(".json"), tiny_model_file.with_suffix(".csv")
+    refused = [
+        (["--json", recipe], "the place of a model's recipe or log"),
+        (["--csv", log], "the place of a model's recipe or log"),
+        (["--json", tmp_path / "no" / "r.json"], "There is no folder"),
+        (["--sheet", "a.gif"], "--sheet must end in"),
+        (["--plot", "a.jpg"], "--plot must end in"),
+        (["--json", "a.csv", "--csv", "a.csv"], "received one name twice"),
+    ]
+    for arguments, message in refused:
+        assert main([str(photo_folder), "--model", str(tiny_model_file), *map(str, arguments)]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["no-such-folder"], [".", "--model", "no-such-model"]])

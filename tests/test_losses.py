@@ -64,7 +64,7 @@ def test_vivid_colours_weigh_more():
         ChromaWeightedHuber(delta=3.0, chroma_scale=20.0),
         AbMeanSquaredError(),
         HuberAndMoments(moments_weight=2.0, delta=3.0),
-        AbBinsCrossEntropy(np.arange(1, 1 + len(ab_bins())), rebalancing=0.3),
+        AbBinsCrossEntropy(np.arange(1, 1 + len(ab_bins())), uniform_share=0.3),
     ],
 )
 def test_losses_survive_serialization(loss):
@@ -84,7 +84,7 @@ def test_cross_entropy_of_evenly_spread_bins():
     flat = with_logits(truth, np.zeros((1, len(bins), 1, len(bins))))
     per_pixel = np.asarray(AbBinsCrossEntropy(prior, 0.5).call(truth, flat))[0, :, 0]
     assert np.sum(per_pixel * prior / prior.sum()) == pytest.approx(np.log(len(bins)), rel=1e-4)
-    even = np.asarray(AbBinsCrossEntropy(prior, 0.0).call(truth, flat))
+    even = np.asarray(AbBinsCrossEntropy(prior, 1.0).call(truth, flat))
     np.testing.assert_allclose(even, np.log(len(bins)), rtol=1e-4)
 
 
@@ -92,8 +92,18 @@ def test_rare_colours_weigh_more():
     prior = np.ones(len(ab_bins()))
     prior[10] = 1e-3
     truth = np.float32(ab_bins()[[10, 20]])[None, :, None] / AB_SCALE
-    loss = AbBinsCrossEntropy(prior, 0.5).call(truth, with_logits(truth, np.zeros((1, 2, 1, len(prior)))))
-    assert float(loss[0, 0, 0]) > 1.5 * float(loss[0, 1, 0])
+    ratios = []
+    for uniform_share in (1.0, 0.5, 0.01):
+        loss = AbBinsCrossEntropy(prior, uniform_share)
+        rare, common = loss.call(truth, with_logits(truth, np.zeros((1, 2, 1, len(prior)))))[0, :, 0]
+        ratios.append(float(rare) / float(common))
+    # ((1 - u) p + u / Q) of the common over that of the rare colour, p = 1 / (Q - 1 + 0.001), Q = 260.
+    np.testing.assert_allclose(ratios, [1.0, 2.0, 91.7], rtol=0.02)
+
+
+def test_an_impossible_mixture_is_refused():
+    with pytest.raises(ValueError, match=r"uniform_share in \(0, 1\], received 0"):
+        AbBinsCrossEntropy(np.ones(len(ab_bins())), uniform_share=0)
 
 
 def test_the_true_bin_costs_least():

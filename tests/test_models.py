@@ -190,3 +190,16 @@ def test_the_shipped_model_gives_the_same_colours_on_another_backend(backend, tm
 def test_saved_files_hold_no_optimizer():
     with zipfile.ZipFile(models.find_model("unet")) as file:
         assert b'"compile_config": {"optimizer"' not in file.read("config.json")
+
+
+def test_a_classifying_network_predicts_where_no_bins_were_listed_before(tmp_path):
+    models.build_unet(head="bins").save(tmp_path / "bins.keras")
+    color.ab_bins.cache_clear()
+    answer = models.load_model(tmp_path / "bins.keras").predict_on_batch(np.zeros((1, 32, 32, 1), "float32"))
+    assert answer.shape == (1, 8, 8, 2)
+
+
+def test_the_autoencoder_is_fine_tuned_too():
+    """Its layers have the same names in every build."""
+    names = [[layer.name for layer in models.build_autoencoder().layers if layer.weights] for _ in range(2)]
+    assert names[0] == names[1]

@@ -39,7 +39,7 @@ def test_groups_are_summarized_on_their_own():
     photos = [figures(20.0), figures(22.0), figures(30.0)]
     groups = summarize_groups(photos, ["b", "b", "a"])
     assert list(groups) == ["a", "b"]
-    assert (groups["b"]["photos"], groups["b"]["model"]["psnr"]) == (2, 21.0)
+    assert (groups["b"]["photos"], groups["b"]["results"]["model"]["psnr"]) == (2, 21.0)
     assert summarize_groups(photos, ["a", "a", "a"]) == {}
 
 

@@ -143,8 +143,11 @@ def test_a_loss_that_explodes_ends_the_run(photo_folder, tmp_path, capsys):
         (["--arch", "transformer"], "invalid choice: 'transformer'"),
         (["--arch", "autoencoder", "--init", "unet"], "unet do not fit autoencoder"),
         (["--arch", "autoencoder", "--loss", "bins"], "--loss bins needs --arch unet"),
+        (["--freeze", "3"], "needs some to keep: --imagenet or --init"),
+        (["--freeze", "-1"], "expected a whole number, 0 or above, received -1"),
+        (["--imagenet", "--init", "unet"], "not allowed with argument --imagenet"),
         (["--init", "no-such-model"], "There is no model no-such-model"),
-        (["--freeze", "17"], "has no 17 encoder blocks to freeze"),
+        (["--init", "unet", "--freeze", "17"], "has no 17 encoder blocks to freeze"),
         (["--degraded", "2"], "expected a number from 0 to 1, received 2"),
     ],
 )
