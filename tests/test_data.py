@@ -9,6 +9,7 @@ from skimage.color import rgb2lab
 from nxap_color import color
 from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE
 from nxap_color.data import (
+    _degrade_some,
     ab_histogram,
     centre_crop,
     is_gray,
@@ -148,3 +149,12 @@ def test_the_histogram_counts_the_nearest_bins(tmp_path):
     shares = ab_histogram(tf.data.Dataset.from_tensors((batch[..., :1], batch)))
     gray = np.argmin(np.abs(color.ab_bins()).sum(axis=-1))
     assert shares[7] == shares[gray] == 0.5
+
+
+def test_the_choice_of_a_photo_says_nothing_about_its_damage(monkeypatch):
+    """NumPy takes the seeds (1, 2, 3) and (1, 2, 3, 0) for one: damage would follow the choice."""
+    seeds = []
+    monkeypatch.setattr("nxap_color.data.degrade", lambda photo, seed: seeds.append(seed) or photo)
+    _degrade_some(tf.zeros((4, 8, 8, 1)), 1.0, (1, 2, 3))
+    draws = [np.random.default_rng([int(word) for word in seed]).random() for seed in [(1, 2, 3), *seeds]]
+    assert len(set(draws)) == len(draws) == 5
