@@ -155,6 +155,7 @@ def test_the_choice_of_a_photo_says_nothing_about_its_damage(monkeypatch):
     """NumPy takes the seeds (1, 2, 3) and (1, 2, 3, 0) for one: damage would follow the choice."""
     seeds = []
     monkeypatch.setattr("nxap_color.data.degrade", lambda photo, seed: seeds.append(seed) or photo)
-    _degrade_some(tf.zeros((4, 8, 8, 1)), 1.0, (1, 2, 3))
-    draws = [np.random.default_rng([int(word) for word in seed]).random() for seed in [(1, 2, 3), *seeds]]
+    batches = tf.data.Dataset.from_tensors(tf.zeros((4, 8, 8, 1)))
+    next(iter(batches.map(lambda lightness: _degrade_some(lightness, 1.0, (1, 2, 3)))))
+    draws = [np.random.default_rng(seed).random() for seed in [(1, 2, 3), *seeds]]
     assert len(set(draws)) == len(draws) == 5
