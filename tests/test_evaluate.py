@@ -60,8 +60,11 @@ def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
     assert lines[0].startswith("12 photos of")
     methods_shown = ["gray", "mean ab", str(tiny_model_file)]
     assert [line.split("  ")[0] for line in lines[2:5]] == methods_shown
-    assert lines[6].startswith("10 photos of .") and lines[12].startswith("2 photos of more")
-    assert [line.split("  ")[0] for line in lines[14:]] == methods_shown
+    assert [line.split(",")[0] for line in lines[5:7]] == [
+        f"PSNR of {tiny_model_file} over {other}" for other in ("gray", "mean ab")
+    ]
+    assert lines[8].startswith("10 photos of .") and lines[14].startswith("2 photos of more")
+    assert [line.split("  ")[0] for line in lines[16:]] == methods_shown
 
 
 def test_models_are_measured_at_several_amounts_of_colour(photo_folder, tiny_model_file, tmp_path, capsys):
