@@ -53,7 +53,9 @@ def measure(args):
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
     size = (args.image_size, args.image_size)
-    batches = data.training_batches(photos, size, args.batch_size, 10**6, args.seed, degraded=args.degraded)
+    batches = data.training_batches(
+        photos, size, args.batch_size, 10**6, args.seed, degraded=args.degraded, min_crop=args.min_crop
+    )
     fetch = iter(batches).__next__
     pipeline = images_per_second(fetch, args.batch_size)
     lightness, ab = fetch()

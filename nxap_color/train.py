@@ -98,8 +98,9 @@ def train(args):
         photos, size, args.batch_size, steps, args.seed, first_epoch, args.degraded, args.min_crop
     )
     validation = data.validation_batches(photos, size, args.batch_size)
-    # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
+    # For the colours of the photos, which have to be the same ones after a stop.
     from_the_start = data.training_batches(photos, size, args.batch_size, steps, args.seed)
+    # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
     trainer = compile_trainer(model, args, steps, from_the_start)
     trainer.fit(
         batches,
