@@ -100,6 +100,11 @@ class Colorizer:
             for image, photo, ab in zip(images, photos, colours, strict=True)
         ]
 
+    @property
+    def gain(self):
+        """What the network's ab is multiplied by, a float from 0."""
+        return self.vividness * self.chroma_gain
+
     def network_input(self, rgb):
         """Shrinks a photo to the network's size and takes its lightness, as training does.
 
@@ -110,13 +115,16 @@ class Colorizer:
             float32 array (h, w, 1), L / LIGHTNESS_SCALE - 1; h and w are multiples of the network's
             stride, in the aspect of the photo.
         """
-        height, width = rgb.shape[:2]
-        scale = self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
-        size = [max(1, round(side * scale / self.stride)) * self.stride for side in (height, width)]
+        size = self.input_size(*rgb.shape[:2])
         small = ops.image.resize(rgb, size, "bilinear", antialias=True, data_format="channels_last")
         return ops.convert_to_numpy(color.split_lightness_ab(small)[0])
 
-    def predict_ab(self, inputs):
+    def input_size(self, height, width):
+        """Tells at what size a picture of `height` x `width` pixels is given to the network: (h, w)."""
+        scale = self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
+        return tuple(max(1, round(side * scale / self.stride)) * self.stride for side in (height, width))
+
+    def predict_ab(self, inputs, mirrored=True):
         """Runs the network on each photo and on its mirror image, and averages the two answers.
 
         A scene seen in a mirror has the same colours; where the network is in two minds, the mean of two
@@ -124,10 +132,13 @@ class Colorizer:
 
         Args:
             inputs: list of float32 arrays (h, w, 1) as from `network_input`, sizes may differ.
+            mirrored: whether to look at the mirror images, too, in twice the time.
 
         Returns:
             List of float32 arrays (h / stride, w / stride, 2), ab units.
         """
+        if not mirrored:
+            return [ab * color.AB_SCALE for ab in self._run(inputs)]
         answers = self._run([*inputs, *(lightness[:, ::-1] for lightness in inputs)])
         pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
         return [(ab + mirrored[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, mirrored in pairs]
@@ -157,8 +168,7 @@ class Colorizer:
             float32 array (H, W, 3), sRGB in [0, 1]: the lightness of `rgb`, colours inside the gamut.
         """
         lightness = color.rgb_to_lab(rgb)[None, ..., :1]
-        gain = self.vividness * self.chroma_gain
-        ab = gain * self.upsampling(ops.convert_to_tensor(ab)[None], lightness)
+        ab = self.gain * self.upsampling(ops.convert_to_tensor(ab)[None], lightness)
         lab = ops.concatenate([lightness, ab], axis=-1)
         lab = ops.convert_to_numpy(lab)[0]
         # Few pixels are ever out of gamut, and the search for its border is the slowest step.

@@ -1,201 +1,132 @@
-"""Colours photos: `python -m nxap_color.predict [INPUT ...]`."""
+"""Colours photos, films and GIFs: `python -m nxap_color.predict [INPUT ...]`."""
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, is_photo, read_photo, write_photo
+from nxap_color.ffmpeg import FilmError
+from nxap_color.film_output import DEFAULT_CRF
+from nxap_color.image_io import Photo, PhotoError, read_photo, write_photo
+from nxap_color.jobs import plan
 from nxap_color.plotting import before_after
-from nxap_color.terminal import number_between, start_quietly
+from nxap_color.terminal import number_between, start_quietly, whole_between
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
-FILM_SUFFIXES = frozenset({".gif", ".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"})
-
-
-class UsageError(ValueError):
-    """A command line that makes no sense; its text is meant for the user."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to colour.
-
-    Attributes:
-        source: the photo to read.
-        target: the file to write.
-        compare: the before/after picture to write as well, or None.
-    """
-
-    source: Path
-    target: Path
-    compare: Path | None = None
-
-    @property
-    def outputs(self):
-        """The files that the job writes, a list of `Path`s."""
-        return [self.target] + ([self.compare] if self.compare else [])
 
 
 def make_parser():
     """Builds the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m nxap_color.predict",
-        description="Colour black-and-white photos.",
+        description="Colour black-and-white photos, films and GIFs.",
         epilog="old.jpg gives old_color.jpg beside it, a folder gives FOLDER_color with the same tree.",
     )
     add = parser.add_argument
-    add("inputs", nargs="*", type=Path, metavar="INPUT", help="photos and folders (default: a sample photo)")
-    add("-o", "--output", type=Path, help="file for one photo, or folder")
+    add(
+        "inputs", nargs="*", type=Path, metavar="INPUT",
+        help="photos, films, GIFs and folders of these (default: a sample photo)",
+    )  # fmt: skip
+    add("-o", "--output", type=Path, help="file for one input, or folder")
     add("--model", default="unet", metavar="NAME|FILE", help="shipped model or .keras file (default: unet)")
     add(
         "--vividness", type=number_between(0, 2), default=1.0, metavar="V",
         help="amount of colour: 0 is gray, 1 what the model gives, at most 2 (default: 1)",
     )  # fmt: skip
-    add("--compare", action="store_true", help="also write a picture of before and after")
+    add(
+        "--crf", type=whole_between(0, 51), default=DEFAULT_CRF, metavar="N",
+        help=f"quality of films: 0 loses nothing, 51 is small and poor (default: {DEFAULT_CRF})",
+    )  # fmt: skip
+    add("--compare", action="store_true", help="also write before and after side by side")
     add("--overwrite", action="store_true", help="replace outputs that exist")
     add("--quiet", action="store_true", help="no progress bar, and no word on what was skipped")
     return parser
 
 
-def plan(inputs, output=None, compare=False):
-    """Decides what is read and where the results go, before any work is done.
-
-    Args:
-        inputs: list of `Path`s of photos and folders.
-        output: `Path` of a file (for a single photo) or folder, or None for beside the input.
-        compare: whether before/after pictures are wanted.
-
-    Returns:
-        List of `Job`s, and a list of (path, reason) of what cannot be done.
-
-    Raises:
-        UsageError: if several results were to go into one file, or the output is a film.
-    """
-    suffix = output.suffix.lower() if output else ""
-    as_file = suffix in PHOTO_SUFFIXES and not output.is_dir()
-    if as_file and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UsageError(f"-o {output} is one file, but the input is several: name a folder instead.")
-    if suffix in FILM_SUFFIXES:
-        raise UsageError(f"-o {output}: films and GIFs cannot be written yet, photos can.")
-    pairs, failed = [], []
-    for path in inputs:
-        if path.is_dir():
-            found = list(_folder_pairs(path, output))
-            failed += [] if found else [(path, "There are no photos in this folder.")]
-            pairs += found
-        else:
-            folder = output or path.parent
-            pairs.append((path, output if as_file else folder / f"{path.stem}_color{path.suffix}"))
-    jobs, taken = [], {source.resolve(): f"the input {source}" for source, _ in pairs}
-    for source, target in pairs:
-        job = Job(source, target, target.with_name(f"{target.stem}_compare.jpg") if compare else None)
-        try:
-            reason = _refusal(job, taken)
-        except OSError as error:  # a name that is too long, a folder that may not be looked into
-            reason = f"{error.strerror}."
-        if reason:
-            failed.append((source, reason))
-        else:
-            jobs.append(job)
-            taken.update({path.resolve(): f"the result of {source}" for path in job.outputs})
-    return jobs, failed
-
-
-def _folder_pairs(folder, output):
-    """(source, target) of every photo and film below a folder; other files are none of our business."""
-    whole = folder.resolve()  # "." and ".." have names, too
-    target = output or whole.with_name(f"{whole.name}_color")
-    for source in sorted(folder.rglob("*")):
-        inside = source.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in inside.parts)
-        is_result = target.resolve() in source.resolve().parents and target.resolve() != whole
-        if is_hidden or is_result or not source.is_file():
-            continue
-        if is_photo(source) or source.suffix.lower() in FILM_SUFFIXES:
-            yield source, target / inside
-
-
-def _refusal(job, taken):
-    """Says in a sentence why a job cannot be done; None if nothing is in the way.
-
-    Args:
-        job: `Job`.
-        taken: dict from a resolved path that must not be written to what it is.
-    """
-    if job.source.suffix.lower() in FILM_SUFFIXES:
-        return "Films and GIFs cannot be coloured yet; photos can."
-    if not job.source.exists():
-        return "There is no such file."
-    if not is_photo(job.source):
-        return f"This is no photo: expected one of {', '.join(sorted(PHOTO_SUFFIXES))}."
-    for path in job.outputs:
-        path.exists()  # raises OSError for a name that the system cannot hold
-        if path.resolve() in taken:
-            return f"Its result would replace {taken[path.resolve()]}; name another output with -o."
-    return None
-
-
-def colorize_file(colorizer, job, overwrite=False):
-    """Reads a photo, colours it and writes it with its own alpha and metadata.
+def colorize_file(colorizer, job, overwrite=False, crf=DEFAULT_CRF, quiet=True):
+    """Colours one photo, film or GIF, with all that belongs to it.
 
     Args:
         colorizer: `Colorizer`.
         job: `Job`; the folder of its target is made if need be.
         overwrite: whether outputs that exist are replaced; else only missing ones are written.
+        crf: quality of films, as in `film_output.video_codec`.
+        quiet: whether to leave out the progress bar of films and GIFs.
+
+    Returns:
+        List of texts on what could not be kept as it was.
 
     Raises:
-        PhotoError: if the photo cannot be read or the result cannot be written.
+        PhotoError, FilmError: if the input cannot be read or the result cannot be written.
     """
-    photo = read_photo(job.source)
-    coloured = Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
-    results = {job.target: coloured}
-    if job.compare:
-        results[job.compare] = Photo(before_after(photo.rgb, coloured.rgb))
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PhotoError(f"The folder {job.target.parent} cannot be made: {error.strerror}.") from error
-    for path, result in results.items():
-        if overwrite or not path.exists():
-            write_photo(path, result)
+    wanted = {path for path in job.outputs if overwrite or not path.exists()}
+    if job.kind == "photo":
+        _colorize_photo(colorizer, job, wanted)
+        return []
+    from nxap_color import video  # here, for the sake of a quick --help
+
+    notes = []
+    if job.target in wanted:
+        if job.kind == "GIF":
+            notes = video.colorize_gif(colorizer, job.source, job.target, quiet=quiet)
+        else:
+            notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
+    if job.compare in wanted:
+        video.compare_films(job.source, job.target, job.compare, crf)
+    return notes
 
 
-def run(jobs, colorizer, overwrite=False, quiet=False):
+def _colorize_photo(colorizer, job, wanted):
+    """Reads a photo, colours it, and writes what of its outputs is in the set `wanted`."""
+    photo = read_photo(job.source)
+    coloured = Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
+    if job.target in wanted:
+        write_photo(job.target, coloured)
+    if job.compare in wanted:
+        write_photo(job.compare, Photo(before_after(photo.rgb, coloured.rgb)))
+
+
+def run(jobs, colorizer, overwrite=False, crf=DEFAULT_CRF, quiet=False):
     """Does the jobs one after the other; one that fails is named on stderr and does not stop the rest.
 
     Args:
         jobs: list of `Job`s.
         colorizer: `Colorizer`.
         overwrite: whether outputs that exist are replaced; else they are kept and named.
-        quiet: whether to leave out the progress bar and what was kept.
+        crf: quality of films, as in `film_output.video_codec`.
+        quiet: whether to leave out progress bars, what was kept, and notes.
 
     Returns:
         Lists of the `Path`s that were written, and of those that failed.
     """
     written, failed = [], []
     # disable=None shows the bar only on a terminal.
-    for job in tqdm(jobs, unit="photo", disable=True if quiet or len(jobs) < 2 else None):
+    for job in tqdm(jobs, unit="file", disable=True if quiet or len(jobs) < 2 else None):
         if all(path.exists() for path in job.outputs) and not overwrite:
             if not quiet:
                 tqdm.write(f"kept {job.target}, which exists (--overwrite replaces it)")
             continue
         try:
-            colorize_file(colorizer, job, overwrite)
+            for note in colorize_file(colorizer, job, overwrite, crf, quiet):
+                if not quiet:
+                    tqdm.write(f"note: {job.source}: {note}")
             written.append(job.target)
-        # Whatever one photo does to a decoder or to the memory, the others are still to be done.
+        # Whatever one file does to a decoder or to the memory, the others are still to be done.
         except Exception as error:
             failed.append(job.source)
-            reason = error if isinstance(error, PhotoError) else _first_line(error)
+            reason = error if isinstance(error, (PhotoError, FilmError)) else _first_line(error)
             tqdm.write(f"error: {job.source}: {reason}", file=sys.stderr)
     return written, failed
 
 
 def _first_line(error):
     if isinstance(error, MemoryError):
-        return "There is not enough memory for a photo of this size."
+        return "There is not enough memory for a picture of this size."
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
@@ -212,7 +143,7 @@ def main(arguments=None):
         from nxap_color.colorizer import Colorizer
 
         colorizer = Colorizer.load(args.model, args.vividness)
-        written, failed = run(jobs, colorizer, args.overwrite, args.quiet)
+        written, failed = run(jobs, colorizer, args.overwrite, args.crf, args.quiet)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -223,7 +154,7 @@ def main(arguments=None):
         print(f"wrote {written[0]}")
     else:
         where = f", the last one {written[-1]}" if written else ""
-        print(f"wrote {len(written)} of {len(jobs) + len(refused)} photos{where}")
+        print(f"wrote {len(written)} of {len(jobs) + len(refused)} files{where}")
     return 1 if failed or refused else 0
 
 

@@ -63,6 +63,19 @@ def number_between(lowest, highest):
     return number
 
 
+def whole_between(lowest, highest):
+    """Makes an `argparse` type: a whole number from `lowest` to `highest`, both included."""
+
+    def number(text):
+        if text.isdigit() and lowest <= int(text) <= highest:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {lowest} to {highest}, received {text}"
+        )
+
+    return number
+
+
 def side(text):
     """An `argparse` type: the side of a picture that a network can halve five times."""
     if positive(text) % 32:

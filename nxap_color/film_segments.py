@@ -1,0 +1,68 @@
+"""What is finished of a long job, kept beside the film to be written until all is done."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+
+# Ten seconds or so: what a stop costs at most. A multiple of the network's batches, so that a job that
+# was stopped sees the same batches as one that was not, and gives the same frames.
+SEGMENT_FRAMES = 240
+
+
+class SegmentStore:
+    """The finished segments of one film, in a hidden folder beside it.
+
+    Args:
+        target: `Path` of the film to be written.
+        settings: dict of what decides the result, fit for JSON. Segments made with other settings are
+            thrown away.
+
+    Attributes:
+        folder: where the segments lie.
+        segments: list of dicts, for each finished segment its "path", the number of its "frames", the
+            "time" of the first, the numbers of "broken" ones, and the "lightness" and "ab" of the last,
+            from which `SteadyColour` goes on.
+    """
+
+    def __init__(self, target, settings):
+        # Not the name itself, which may be as long as the system allows.
+        digest = hashlib.sha256(target.name.encode(errors="surrogateescape")).hexdigest()[:16]
+        self.folder = target.with_name(f".nxap-{digest}")
+        self.segments = []
+        settings_file = self.folder / "settings.json"
+        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+        if not settings_file.exists() or settings_file.read_text(encoding="utf-8") != text:
+            self.remove()
+            self.folder.mkdir(parents=True)
+            settings_file.write_text(text, encoding="utf-8")
+        while (record := self.next_path.with_suffix(".npz")).exists():
+            with np.load(record) as kept:
+                self.segments.append({"path": self.next_path, **{key: kept[key] for key in kept}})
+
+    @property
+    def next_path(self):
+        """Where the next segment belongs."""
+        return self.folder / f"{len(self.segments):05d}.nut"
+
+    @property
+    def frames(self):
+        """How many frames are finished."""
+        return sum(int(segment["frames"]) for segment in self.segments)
+
+    def finish(self, **record):
+        """Notes that the segment at `next_path` is complete.
+
+        Args:
+            **record: what `segments` says of it, but for its path.
+        """
+        path = self.next_path
+        unfinished = path.with_suffix(".part.npz")
+        np.savez(unfinished, **record)
+        unfinished.replace(path.with_suffix(".npz"))
+        self.segments.append({"path": path, **record})
+
+    def remove(self):
+        """Throws everything away."""
+        shutil.rmtree(self.folder, ignore_errors=True)

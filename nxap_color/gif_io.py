@@ -1,0 +1,150 @@
+"""Reads and writes GIFs: every frame's duration, the loop count and transparency are kept."""
+
+import contextlib
+import functools
+import uuid
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import GifImagePlugin, Image, ImageSequence
+from scipy.spatial import cKDTree
+
+from nxap_color.ffmpeg import FilmError
+
+# Six bits a channel: finer than the steps between 255 colours.
+_LEVELS = 64
+# Ordered dithering (Bayer 1973): its pattern stands still, where error diffusion would crawl over a film.
+_BAYER = np.array([[0, 2], [3, 1]])
+_DITHER = 14.0  # peak to peak, in 8-bit steps
+_DISPOSE_KEEP, _DISPOSE_CLEAR = 1, 2
+
+
+@dataclass
+class GifFrame:
+    """One whole picture of a GIF.
+
+    Attributes:
+        rgb: uint8 array (H, W, 3), sRGB.
+        is_opaque: boolean array (H, W).
+        duration: milliseconds.
+    """
+
+    rgb: np.ndarray
+    is_opaque: np.ndarray
+    duration: int
+
+
+def read_gif(path):
+    """Reads the frames of a GIF one after the other, each with what earlier ones left on the canvas.
+
+    Args:
+        path: path object.
+
+    Yields:
+        `GifFrame`.
+
+    Raises:
+        FilmError: if it is missing or no GIF, or damaged; frames before the damage have been given.
+    """
+    count = 0
+    try:
+        with Image.open(path, formats=["GIF"]) as gif:
+            for picture in ImageSequence.Iterator(gif):
+                rgba = np.asarray(picture.convert("RGBA"))
+                yield GifFrame(rgba[..., :3], rgba[..., 3] > 127, int(picture.info.get("duration", 0)))
+                count += 1
+    except Exception as error:  # Pillow's decoders raise almost any type on damaged data
+        raise FilmError(f"Frame {count} of this GIF cannot be read ({error}).") from error
+
+
+def loop_count(path):
+    """Tells how often a GIF is repeated: 0 for ever, None if it is played once and says nothing."""
+    with Image.open(path, formats=["GIF"]) as gif:
+        return gif.info.get("loop")
+
+
+def choose_palette(pictures, colours=255):
+    """Chooses the colours of an animation, one palette for all, so that they do not jump.
+
+    Args:
+        pictures: list of uint8 arrays (H, W, 3), some of its frames.
+        colours: how many, at most 256.
+
+    Returns:
+        uint8 array (colours, 3).
+    """
+    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
+    pixels = pixels[:: max(1, len(pixels) // 2**20)]
+    quantized = Image.fromarray(pixels[None]).quantize(colours, Image.Quantize.MEDIANCUT)
+    palette = np.array(quantized.getpalette(), "uint8").reshape(-1, 3)[:colours]
+    return np.pad(palette, ((0, colours - len(palette)), (0, 0)), mode="edge")
+
+
+class GifWriter:
+    """Writes a GIF so that the file at path is either complete or left as it was; a context manager.
+
+    Pillow's own way would melt equal frames into one and choose a palette for each.
+
+    Args:
+        path: path object.
+        palette: uint8 array (255, 3), as from `choose_palette`.
+        loop: as from `loop_count`.
+    """
+
+    def __init__(self, path, palette, loop):
+        self.path, self.loop = path, loop
+        # The last index stands for transparency.
+        self.palette = np.concatenate([palette, np.zeros((256 - len(palette), 3), "uint8")])
+        self.transparent = len(palette)
+        self.nearest = _nearest(palette)
+        self.unfinished = path.with_name(f".nxap-{uuid.uuid4().hex}.gif")
+        self.stream = None
+
+    def write(self, frame):
+        """Adds a `GifFrame`."""
+        height, width = frame.rgb.shape[:2]
+        rows, columns = np.indices((height, width)) % 8
+        dithered = frame.rgb + _dither_pattern()[rows, columns, None]
+        red, green, blue = np.moveaxis(np.clip(dithered, 0, 255).astype("uint8") // (256 // _LEVELS), -1, 0)
+        indices = self.nearest[red, green, blue]
+        options = {"duration": frame.duration, "disposal": _DISPOSE_KEEP}
+        if not frame.is_opaque.all():
+            indices = np.where(frame.is_opaque, indices, np.uint8(self.transparent))
+            options.update(disposal=_DISPOSE_CLEAR, transparency=self.transparent)
+        picture = Image.fromarray(indices, "P")
+        picture.putpalette(self.palette.tobytes())
+        if self.stream is None:
+            self.stream = self.unfinished.open("wb")
+            info = {} if self.loop is None else {"loop": self.loop}
+            self.stream.writelines(GifImagePlugin.getheader(picture.copy(), None, info)[0])
+        self.stream.writelines(GifImagePlugin.getdata(picture, **options))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if self.stream is not None:
+                with self.stream:
+                    self.stream.write(b";")
+                if kind is None:
+                    self.unfinished.replace(self.path)
+        finally:
+            with contextlib.suppress(OSError):
+                self.unfinished.unlink()
+
+
+@functools.cache
+def _dither_pattern():
+    """float array (8, 8), within _DITHER / 2 of 0."""
+    pattern = _BAYER
+    while len(pattern) < 8:
+        pattern = np.block([[4 * pattern + step for step in row] for row in _BAYER.tolist()])
+    return ((pattern + 0.5) / pattern.size - 0.5) * _DITHER
+
+
+def _nearest(palette):
+    """Index of the nearest palette colour, uint8 (levels, levels, levels), for red, green and blue."""
+    levels = (np.arange(_LEVELS) + 0.5) * (256 / _LEVELS)
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    return cKDTree(palette.astype(float)).query(cube)[1].astype("uint8")

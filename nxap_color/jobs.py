@@ -1,0 +1,123 @@
+"""From what a command line names to what is to be done: which files are read, and where results go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nxap_color.film_io import FILM_SUFFIXES
+from nxap_color.image_io import PHOTO_SUFFIXES
+
+GIF_SUFFIXES = frozenset((".gif",))
+SUFFIXES = {"photo": PHOTO_SUFFIXES, "film": FILM_SUFFIXES, "GIF": GIF_SUFFIXES}
+
+
+class UsageError(ValueError):
+    """A command line that makes no sense; its text is meant for the user."""
+
+
+def kind_of(path):
+    """Tells by the name of a `Path` what it is: "photo", "film", "GIF", or None; hidden files are None."""
+    if path.name.startswith("."):
+        return None
+    return next((kind for kind, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to colour.
+
+    Attributes:
+        source: the photo, film or GIF to read.
+        target: the file to write.
+        compare: the before/after picture or film to write as well, or None.
+    """
+
+    source: Path
+    target: Path
+    compare: Path | None = None
+
+    @property
+    def kind(self):
+        """As from `kind_of`."""
+        return kind_of(self.source)
+
+    @property
+    def outputs(self):
+        """The files that the job writes, a list of `Path`s."""
+        return [self.target] + ([self.compare] if self.compare else [])
+
+
+def plan(inputs, output=None, compare=False):
+    """Decides what is read and where the results go, before any work is done.
+
+    Args:
+        inputs: list of `Path`s of photos, films, GIFs and folders.
+        output: `Path` of a file (for a single input) or folder, or None for beside the input.
+        compare: whether before/after pictures are wanted.
+
+    Returns:
+        List of `Job`s, and a list of (path, reason) of what cannot be done.
+
+    Raises:
+        UsageError: if several results were to go into one file, or a photo into a film and the like.
+    """
+    kind = kind_of(output) if output and not output.is_dir() else None
+    if kind and (len(inputs) > 1 or inputs[0].is_dir()):
+        raise UsageError(f"-o {output} is one file, but the input is several: name a folder instead.")
+    if kind and kind_of(inputs[0]) not in (kind, None):
+        raise UsageError(f"-o {output} is a {kind}, but {inputs[0]} is a {kind_of(inputs[0])}.")
+    pairs, failed = [], []
+    for path in inputs:
+        if path.is_dir():
+            found = list(_folder_pairs(path, output))
+            failed += [] if found else [(path, "There are no photos or films in this folder.")]
+            pairs += found
+        else:
+            folder = output or path.parent
+            pairs.append((path, output if kind else folder / f"{path.stem}_color{path.suffix}"))
+    jobs, taken = [], {source.resolve(): f"the input {source}" for source, _ in pairs}
+    for source, target in pairs:
+        suffix = ".jpg" if kind_of(source) == "photo" else target.suffix
+        job = Job(source, target, target.with_name(f"{target.stem}_compare{suffix}") if compare else None)
+        try:
+            reason = _refusal(job, taken)
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            reason = f"{error.strerror}."
+        if reason:
+            failed.append((source, reason))
+        else:
+            jobs.append(job)
+            taken.update({path.resolve(): f"the result of {source}" for path in job.outputs})
+    return jobs, failed
+
+
+def _folder_pairs(folder, output):
+    """(source, target) of every photo and film below a folder; other files are none of our business."""
+    whole = folder.resolve()  # "." and ".." have names, too
+    target = output or whole.with_name(f"{whole.name}_color")
+    for source in sorted(folder.rglob("*")):
+        inside = source.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in inside.parts)
+        is_result = target.resolve() in source.resolve().parents and target.resolve() != whole
+        if is_hidden or is_result or not source.is_file():
+            continue
+        if kind_of(source):
+            yield source, target / inside
+
+
+def _refusal(job, taken):
+    """Says in a sentence why a job cannot be done; None if nothing is in the way.
+
+    Args:
+        job: `Job`.
+        taken: dict from a resolved path that must not be written to what it is.
+    """
+    if not job.source.exists():
+        return "There is no such file."
+    if not job.kind:
+        known = ", ".join(sorted(frozenset.union(*SUFFIXES.values())))
+        return f"This is no photo, film or GIF: expected one of {known}."
+    for path in job.outputs:
+        path.exists()  # raises OSError for a name that the system cannot hold
+        if path.resolve() in taken:
+            return f"Its result would replace {taken[path.resolve()]}; name another output with -o."
+    return None

@@ -1,0 +1,89 @@
+"""Colour as films store it: luma, which a gray film has, and two colour differences (Y'CbCr).
+
+Photos keep their lightness L, films keep their luma: it stays bit for bit as it was, and the colours
+are worked out and stored at half its size, as the format wants it.
+"""
+
+import functools
+
+import cv2
+import numpy as np
+
+from nxap_color import color
+
+# Shares of red, green and blue in luma: of standard definition (ITU-R BT.601) and of high (BT.709).
+LUMA_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
+
+
+def rgb_to_luma(rgb, matrix):
+    """Takes the luma of a picture.
+
+    Args:
+        rgb: array (H, W, 3), sRGB in any range.
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W), in the range of `rgb`.
+    """
+    return np.asarray(rgb, "float32") @ np.float32(LUMA_WEIGHTS[matrix])
+
+
+def join_luma_chroma(luma, chroma, matrix):
+    """Puts luma and colour differences together.
+
+    Args:
+        luma: float32 array (H, W) in [0, 1].
+        chroma: float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W, 3), sRGB; outside [0, 1] where the two do not go together.
+    """
+    return luma[..., None] + _offsets(chroma, matrix)
+
+
+def _offsets(chroma, matrix):
+    """(Cb, Cr) (..., 2) -> what red, green and blue (..., 3) have more than luma."""
+    red_share, green_share, blue_share = LUMA_WEIGHTS[matrix]
+    red = 2.0 * (1.0 - red_share) * chroma[..., 1]
+    blue = 2.0 * (1.0 - blue_share) * chroma[..., 0]
+    return np.stack([red, -(red_share * red + blue_share * blue) / green_share, blue], axis=-1)
+
+
+def gray_to_lightness(gray):
+    """Looks up the lightness of a gray: uint8 array (...), sRGB 0..255 -> float32 array (...), L 0..100."""
+    return _lightness_table()[gray]
+
+
+@functools.cache
+def _lightness_table():
+    levels = np.repeat(np.linspace(0.0, 1.0, 256, dtype="float32")[:, None], 3, axis=1)
+    return np.ascontiguousarray(color.rgb_to_lab(levels)[:, 0])
+
+
+def ab_to_chroma(ab, gray, matrix):
+    """Turns colours at a given gray into the colour differences of a film.
+
+    Args:
+        ab: float32 array (H, W, 2), ab units.
+        gray: uint8 array (H, W), sRGB gray 0..255.
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5], reduced where luma `gray` / 255 with them would
+        leave sRGB: a player would cut such colours off, and change luma and hue.
+    """
+    rgb = cv2.cvtColor(np.dstack([gray_to_lightness(gray), ab]), cv2.COLOR_Lab2RGB)
+    luma = rgb_to_luma(rgb, matrix)
+    red_share, _, blue_share = LUMA_WEIGHTS[matrix]
+    blue = (rgb[..., 2] - luma) / (2.0 * (1.0 - blue_share))
+    red = (rgb[..., 0] - luma) / (2.0 * (1.0 - red_share))
+    chroma = np.dstack([blue, red])
+    return chroma * _fit_to_gamut(gray / np.float32(255.0), chroma, matrix)[..., None]
+
+
+def _fit_to_gamut(luma, chroma, matrix):
+    """The largest factor (H, W) in [0, 1] by which chroma (H, W, 2) stays in sRGB at a luma (H, W)."""
+    offsets = _offsets(chroma, matrix)
+    highest, lowest = offsets.max(axis=-1), -offsets.min(axis=-1)
+    return np.minimum(1.0, np.minimum((1.0 - luma) / (highest + 1e-6), luma / (lowest + 1e-6)))

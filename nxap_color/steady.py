@@ -1,0 +1,108 @@
+"""Colour that holds from frame to frame: carried along the motion of the lightness."""
+
+import math
+
+import cv2
+import numpy as np
+
+# How long a colour is remembered, in seconds of film, where the motion is certain. Longer is steadier and
+# slower to follow a better opinion; shorter flickers (see the table in saved_models/README.md).
+MEMORY = 0.8
+# Motion that does not lead back to its start by this many pixels, or that changes the lightness by this
+# many 8-bit steps, is hardly believed.
+_ROUND_TRIP = 1.0
+_LIGHTNESS_CHANGE = 12.0
+# Below this mean confidence nothing of the last frame is seen again: a new shot. Hard cuts stay below
+# 0.06, the fastest motion tried above 0.4.
+CUT_CONFIDENCE = 0.2
+
+
+class SteadyColour:
+    """Blends each frame's colours with those of the frame before, moved to where things are now.
+
+    A network that looks at single frames changes its mind about things that have not changed, which is
+    seen as flicker. Here the last frame's colours are carried along the dense optical flow of the lightness
+    (Kroeger et al. 2016), and trusted as far as that flow is: where backward and forward flow contradict
+    each other, or the lightness does not match, something has come into view or turned, and the network's
+    own opinion counts. That opinion always has a small share, so that nothing smears or fades for good.
+
+    Reference:
+        Lai, Huang, Wang et al.: Learning Blind Video Temporal Consistency, ECCV 2018, for the confidence;
+        Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense Inverse Search, ECCV 2016.
+
+    Args:
+        fps: frames per second.
+        memory: seconds after which a colour has lost all but 1/e of its say; 0 keeps nothing.
+
+    Attributes:
+        previous: (lightness uint8 (2h, 2w), ab float32 (h, w, 2)) of the last frame, or None before the
+            first; all that is needed to go on.
+
+    Example:
+        >>> steady = SteadyColour(fps=25)
+        >>> steady.follow(np.zeros((64, 96), "uint8"), np.ones((16, 24, 2), "float32"))[1]
+        True
+    """
+
+    def __init__(self, fps, memory=MEMORY):
+        self.share = math.exp(-1.0 / (fps * memory)) if memory > 0 else 0.0
+        self.previous = None
+        # Its finer presets find better motion than the default; at this size they are fast enough.
+        self.flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def follow(self, lightness, ab):
+        """Takes the next frame.
+
+        Args:
+            lightness: uint8 array (H, W), the frame's gray at any size.
+            ab: float32 array (h, w, 2), the network's colours for it, in any unit.
+
+        Returns:
+            float32 array (h, w, 2), the steady colours; and whether the frame begins a new shot, in which
+            case they are the network's own.
+        """
+        height, width = ab.shape[:2]
+        # Twice the size of the colours: motion by fractions of their pixels is still seen.
+        lightness = cv2.resize(lightness, (2 * width, 2 * height), interpolation=cv2.INTER_AREA)
+        is_cut = True
+        if self.previous is not None and self.previous[1].shape == ab.shape:
+            backward, confidence = self._motion(lightness)
+            is_cut = bool(confidence.mean() < CUT_CONFIDENCE)
+            if not is_cut:
+                backward = cv2.resize(backward, (width, height), interpolation=cv2.INTER_AREA) / 2.0
+                weight = self.share * cv2.resize(confidence, (width, height), interpolation=cv2.INTER_AREA)
+                ab = ab + weight[..., None] * (warp(self.previous[1], backward) - ab)
+        self.previous = (lightness, ab)
+        return ab, is_cut
+
+    def _motion(self, lightness):
+        """Flow (H, W, 2) from this frame to the last one, in pixels, and how far to trust it, in [0, 1]."""
+        last = self.previous[0]
+        backward = self.flow.calc(lightness, last, None)
+        forward = self.flow.calc(last, lightness, None)
+        round_trip = round_trip_error(backward, forward)
+        change = warp(last.astype("float32"), backward) - lightness
+        change -= np.median(change)  # old films change their exposure from frame to frame
+        change = cv2.blur(np.abs(change), (3, 3))  # grain is no motion
+        exponent = (round_trip / _ROUND_TRIP) ** 2 + (change / _LIGHTNESS_CHANGE) ** 2
+        return backward, np.exp(-0.5 * exponent)
+
+
+def warp(picture, flow):
+    """Fetches every pixel from where the flow points, bilinearly.
+
+    Args:
+        picture: float32 array (H, W) or (H, W, C).
+        flow: float32 array (H, W, 2), (x, y) in pixels.
+
+    Returns:
+        float32 array of the shape of `picture`; from outside the picture its border is fetched.
+    """
+    rows, columns = np.indices(flow.shape[:2], dtype="float32")
+    x, y = columns + flow[..., 0], rows + flow[..., 1]
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def round_trip_error(there, back):
+    """Distance in pixels (H, W) between each pixel and where two flows (H, W, 2) lead it, there and back."""
+    return np.linalg.norm(there + warp(back, there), axis=-1)

@@ -1,0 +1,288 @@
+"""Films and streams of frames in colour that holds: `colorize_video`, `colorize_frames`."""
+
+import collections
+import dataclasses
+import itertools
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from nxap_color import color, film_io, film_output, gif_io, luma_chroma
+from nxap_color.colorizer import BATCH_SIZE
+from nxap_color.film_io import Frame
+from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
+from nxap_color.steady import MEMORY, SteadyColour
+
+# What browsers show frames of a GIF for that give no duration, in milliseconds.
+_UNSAID_DURATION = 100
+_PALETTE_FRAMES = 16
+
+
+def colorize_frames(colorizer, frames, fps=25.0, memory=MEMORY):
+    """Colours the frames of a film one after the other, without flicker.
+
+    Args:
+        colorizer: `Colorizer`.
+        frames: iterable of uint8 arrays (H, W, 3), sRGB, all of one size. Of frames in colour only the
+            luma is used.
+        fps: frames per second, a float > 0.
+        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
+
+    Yields:
+        uint8 array (H, W, 3) for each frame, of the same luma.
+
+    Raises:
+        ValueError: if the frames are of another kind, or not of one size.
+
+    Example:
+        >>> from nxap_color.colorizer import Colorizer
+        >>> gray = np.zeros((4, 36, 52, 3), "uint8")
+        >>> next(colorize_frames(Colorizer.load(), gray)).shape
+        (36, 52, 3)
+    """
+    lumas = (Frame(luma_chroma.rgb_to_luma(_checked(frame), "bt601")) for frame in frames)
+    for coloured in follow_colours(colorizer, lumas, SteadyColour(fps, memory)):
+        chroma = find_chroma(colorizer, coloured.frame.gray(), coloured.ab, "bt601")
+        rgb = luma_chroma.join_luma_chroma(coloured.frame.luma / 255.0, chroma, "bt601")
+        yield np.uint8(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0))
+
+
+def _checked(frame):
+    frame = np.asarray(frame)
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
+        raise ValueError(f"A frame is uint8 (height, width, 3), received {frame.dtype} {frame.shape}.")
+    return frame
+
+
+class Coloured(NamedTuple):
+    """A frame and its colours, at the size of the network's answer.
+
+    Attributes:
+        frame: `film_io.Frame`.
+        ab: float32 array (h, w, 2), ab units, turned as the frame is.
+        is_cut: whether it begins a new shot.
+        memory: what `SteadyColour.previous` was after it.
+    """
+
+    frame: Frame
+    ab: np.ndarray
+    is_cut: bool
+    memory: tuple
+
+
+def follow_colours(colorizer, frames, steady, turns=0):
+    """Decides the colours of a film, while the frames after them are already being read.
+
+    Args:
+        colorizer: `Colorizer`.
+        frames: iterable of `film_io.Frame`s of one size.
+        steady: `SteadyColour`, which remembers the last frame.
+        turns: quarter turns counterclockwise after which the frames are upright.
+
+    Yields:
+        `Coloured` for each frame. A broken frame keeps the colours of the one before.
+
+    Raises:
+        ValueError: if the frames are not of one size.
+    """
+    frames = iter(frames)
+    batches = iter(lambda: list(itertools.islice(frames, BATCH_SIZE)), [])
+    answers = (_ask_network(colorizer, batch, turns) for batch in _ahead(batches))
+    for batch, grays, colours in _ahead(answers):
+        for frame, gray, ab in zip(batch, grays, colours, strict=True):
+            if frame.is_broken and steady.previous is not None:
+                ab, is_cut = steady.previous[1], False
+            else:
+                ab, is_cut = steady.follow(gray, ab)
+            yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
+
+
+def _ask_network(colorizer, frames, turns):
+    """Frames -> the frames, their upright grays, uint8 (h, w), and the network's colours for these."""
+    shape = frames[0].luma.shape
+    for frame in frames:
+        if frame.luma.shape != shape:
+            raise ValueError(f"Frames must be of one size, received {frame.luma.shape} after {shape}.")
+    size = colorizer.input_size(*shape)
+    grays = [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
+    inputs = [luma_chroma.gray_to_lightness(gray)[..., None] / color.LIGHTNESS_SCALE - 1.0 for gray in grays]
+    return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
+
+
+def _ahead(items):
+    """Yields the items of an iterator while the next one is worked out in a thread of its own."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, items, end)
+        while (item := upcoming.result()) is not end:
+            upcoming = thread.submit(next, items, end)
+            yield item
+
+
+def find_chroma(colorizer, gray, ab, matrix):
+    """Brings the colours of a frame to the size of its gray.
+
+    Args:
+        colorizer: `Colorizer`, for its upsampling and the amount of colour.
+        gray: uint8 array (H, W).
+        ab: float32 array (h, w, 2), ab units, as from `follow_colours`.
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
+    """
+    lightness = luma_chroma.gray_to_lightness(gray)[None, ..., None]
+    ab = np.asarray(colorizer.upsampling(np.ascontiguousarray(ab)[None], lightness))[0]
+    return luma_chroma.ab_to_chroma(colorizer.gain * ab, gray, matrix)
+
+
+def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memory=MEMORY, quiet=True):
+    """Colours a film, with its sound, subtitles and times.
+
+    Finished parts are kept in a hidden folder beside the target until all is done: the same call goes on
+    after the last of them if it was stopped.
+
+    Args:
+        colorizer: `Colorizer`.
+        source: path of a film.
+        target: path of the film to write; replaced if it exists.
+        crf: constant rate factor, 0 to 51, as in `film_output.video_codec`.
+        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
+        quiet: whether to leave out the progress bar.
+
+    Returns:
+        List of texts on what could not be kept as it was.
+
+    Raises:
+        FilmError: if the film cannot be read or the result cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    film = film_io.probe(source)
+    store = SegmentStore(target, _settings(colorizer, film, crf, memory))
+    streams, note = film_output.plan_streams(film, target.suffix.lower(), store.folder)
+    steady = SteadyColour(float(film.fps), memory)
+    if store.segments:
+        steady.previous = (store.segments[-1]["lightness"], store.segments[-1]["ab"])
+    frames = itertools.islice(film_io.read_film(film), store.frames, None)
+    coloured = follow_colours(colorizer, frames, steady, film.turns)
+    codec, total = film_output.video_codec(target.suffix.lower(), crf), len(film.times) or None
+    with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
+        while segment := list(itertools.islice(coloured, 1)):
+            part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
+            _write_segment(colorizer, film, store, part, codec, bar)
+    segments = [(s["path"], int(s["time"]), int(s["frames"])) for s in store.segments]
+    unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{target.suffix}")
+    try:
+        film_output.join_segments(film, segments, unfinished, streams)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    broken = np.concatenate([segment["broken"] for segment in store.segments])
+    store.remove()
+    notes = [note] * bool(note)
+    if len(broken):
+        numbers = ", ".join(map(str, broken[:10])) + (", ..." if len(broken) > 10 else "")
+        notes.append(f"{len(broken)} broken frames kept the colours before them: number {numbers}")
+    return notes
+
+
+def _write_segment(colorizer, film, store, part, codec, bar):
+    """Encodes the next frames of a film and notes the segment as finished."""
+    start, count, broken = store.frames, 0, []
+    with film_output.FilmWriter(store.next_path, film, codec) as writer:
+        for coloured in part:
+            gray = coloured.frame.gray(film.chroma_size)
+            writer.write(coloured.frame, find_chroma(colorizer, gray, coloured.ab, film.matrix))
+            if count == 0:
+                first_time = coloured.frame.time
+            if coloured.frame.is_broken:
+                broken.append(start + count)
+            count += 1
+            bar.update()
+    lightness, ab = coloured.memory
+    store.finish(frames=count, time=first_time, broken=np.array(broken, int), lightness=lightness, ab=ab)
+
+
+def _settings(colorizer, film, crf, memory):
+    """What decides the result, for `SegmentStore`: of the file and the model what tells them from others."""
+    file = film.path.stat()
+    weights = sum(float(np.abs(weight).sum()) for weight in colorizer.model.get_weights())
+    return {
+        "source": [str(film.path.resolve()), file.st_size, file.st_mtime_ns],
+        "model": [colorizer.model.name, weights, colorizer.network_size, colorizer.gain],
+        "crf": crf,
+        "memory": memory,
+    }
+
+
+def colorize_gif(colorizer, source, target, memory=MEMORY, quiet=True):
+    """Colours a GIF; durations, loop count and transparency stay as they are.
+
+    Args:
+        colorizer: `Colorizer`.
+        source: path of a GIF.
+        target: path of the GIF to write; replaced if it exists.
+        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
+        quiet: whether to leave out the progress bar.
+
+    Returns:
+        List of texts on what could not be kept as it was.
+
+    Raises:
+        FilmError: if the GIF cannot be read or the result cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    durations = [frame.duration for frame in gif_io.read_gif(source)]
+    shown = [duration or _UNSAID_DURATION for duration in durations]
+    fps = 1000.0 * len(shown) / sum(shown)
+    step = -(-len(durations) // _PALETTE_FRAMES)
+    some = itertools.islice((frame.rgb for frame in gif_io.read_gif(source)), 0, None, step)
+    palette = gif_io.choose_palette(list(colorize_frames(colorizer, some, fps, memory=0)))
+    waiting = collections.deque()
+
+    def pictures():
+        for frame in gif_io.read_gif(source):
+            waiting.append(frame)
+            yield frame.rgb
+
+    bar = tqdm(total=len(durations), unit="frame", disable=quiet or None)
+    with bar, gif_io.GifWriter(target, palette, gif_io.loop_count(source)) as writer:
+        for rgb in colorize_frames(colorizer, pictures(), fps, memory):
+            writer.write(dataclasses.replace(waiting.popleft(), rgb=rgb))
+            bar.update()
+    return []
+
+
+def compare_films(before, after, target, crf=film_output.DEFAULT_CRF):
+    """Puts a film or GIF and its coloured version side by side.
+
+    Args:
+        before: path of the source, of which the gray is shown.
+        after: path of the coloured one, with as many frames of the same size.
+        target: path to write, of the same kind; replaced if it exists.
+        crf: quality of films, as in `film_output.video_codec`.
+
+    Raises:
+        FilmError: if one cannot be read or the result cannot be written.
+    """
+    before, after, target = Path(before), Path(after), Path(target)
+    if target.suffix.lower() != ".gif":
+        film_output.join_side_by_side(before, after, target, crf)
+        return
+    frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
+    first = [_beside(*pair).rgb for pair in itertools.islice(frames, 1)]
+    frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
+    with gif_io.GifWriter(target, gif_io.choose_palette(first), gif_io.loop_count(before)) as writer:
+        for pair in frames:
+            writer.write(_beside(*pair))
+
+
+def _beside(before, after):
+    """Two `GifFrame`s -> one, the gray of the first on the left."""
+    gray = np.uint8(np.rint(luma_chroma.rgb_to_luma(before.rgb, "bt601")))
+    rgb = np.concatenate([np.repeat(gray[..., None], 3, axis=2), after.rgb], axis=1)
+    return dataclasses.replace(after, rgb=rgb, is_opaque=np.hstack([before.is_opaque, after.is_opaque]))
