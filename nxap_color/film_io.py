@@ -48,6 +48,12 @@ class Film:
     last_duration: int
 
     @property
+    def is_variable(self):
+        """Whether its frames come at a variable rate, beyond what rounding to ticks explains."""
+        steps = np.diff(self.times)
+        return bool(len(steps) and np.ptp(steps) > 2)
+
+    @property
     def chroma_size(self):
         """(height, width) of its colours."""
         return (self.height, self.width) if self.has_full_chroma else (self.height // 2, self.width // 2)
@@ -134,10 +140,10 @@ def _packet_times(path):
     options = ("-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-")
     rows = ffmpeg.run("-i", path, *options, check=False, output=True).splitlines()
     packets = [[cell.strip() for cell in row.split(",")] for row in rows if row[:1].isdigit()]
-    times = [packet[2] for packet in packets]
-    if not packets or not all(re.fullmatch(r"-?\d+", time) for time in times):
+    if not packets or not all(re.fullmatch(r"-?\d+", packet[2]) for packet in packets):
         return [], 0
-    return sorted(set(map(int, times))), int(packets[-1][3])
+    durations = {int(packet[2]): int(packet[3]) for packet in packets}
+    return sorted(durations), durations[max(durations)]
 
 
 def read_film(film):

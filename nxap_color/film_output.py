@@ -19,18 +19,20 @@ _SUBTITLES = {".webm": "webvtt", ".mkv": "srt", ".mp4": "mov_text", ".m4v": "mov
 _FORMATS = {".m4v": "mp4", ".mkv": "matroska"}
 
 
-def video_codec(suffix, crf):
+def video_codec(suffix, crf, in_order=False):
     """Chooses the encoder for a container, as a list of ffmpeg options.
 
     Args:
         suffix: one of FILM_SUFFIXES.
         crf: constant rate factor of H.264, 0 (lossless) to 51; 18 can hardly be told from the source.
+        in_order: whether frames may refer to earlier ones only. Where steps vary, MP4 knows the length of
+            the last one only so; players of AVI expect nothing else.
     """
     if suffix == ".webm":  # whose scale of qualities ends at 63
         speed = ["-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1"]
         return ["-c:v", "libvpx-vp9", "-b:v", "0", "-crf", str(crf + 12), *speed]
-    # Players of AVI do not expect frames that refer to later ones.
-    return ["-c:v", "libx264", "-preset", "veryfast", "-crf", str(crf)] + ["-bf", "0"] * (suffix == ".avi")
+    order = ["-bf", "0"] if in_order or suffix == ".avi" else []
+    return ["-c:v", "libx264", "-preset", "veryfast", "-crf", str(crf), *order]
 
 
 def plan_streams(film, suffix, folder):
@@ -76,7 +78,7 @@ def join_segments(film, segments, target, streams):
 
     Args:
         film: the `Film` that they come from.
-        segments: list of (path, first tick, number of frames), in order.
+        segments: list of (path, first tick), in order.
         target: `Path` to write; its suffix chooses the container.
         streams: list of options, as from `plan_streams`.
 
@@ -85,9 +87,9 @@ def join_segments(film, segments, target, streams):
     """
     # Rounding the starts, not the lengths, of segments keeps the error below a microsecond throughout.
     suffix = target.suffix.lower()
-    starts = [round(time * film.time_base * 1_000_000) for _, time, _ in segments]
+    starts = [round(time * film.time_base * 1_000_000) for _, time in segments]
     lines = []
-    for index, (path, *_) in enumerate(segments):
+    for index, (path, _) in enumerate(segments):
         lines.append(f"file '{path.name}'")
         if index + 1 < len(starts):
             lines.append(f"duration {starts[index + 1] - starts[index]}us")
@@ -98,8 +100,13 @@ def join_segments(film, segments, target, streams):
         given += ["-r", str(film.fps)]
     options = []
     if film.last_duration:  # which frames sent one by one cannot say
-        last, seconds = sum(count for *_, count in segments) - 1, float(film.last_duration * film.time_base)
-        options += ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(eq(N\\,{last})\\,{seconds}/TB\\,DURATION)"]
+        last, seconds = (
+            float(ticks * film.time_base) for ticks in (film.times[-1] - 0.5, film.last_duration)
+        )
+        options += [
+            "-bsf:v",
+            f"setts=pts=PTS:dts=DTS:duration=if(gt(PTS*TB\\,{last})\\,{seconds}/TB\\,DURATION)",
+        ]
     if suffix in (".mp4", ".m4v", ".mov"):
         options += ["-movflags", "+faststart+use_metadata_tags"]
         if film.time_base.numerator == 1:

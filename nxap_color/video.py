@@ -161,20 +161,20 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
         FilmError: if the film cannot be read or the result cannot be written.
     """
     source, target = Path(source), Path(target)
-    film = film_io.probe(source)
+    film, suffix = film_io.probe(source), target.suffix.lower()
     store = SegmentStore(target, _settings(colorizer, film, crf, memory))
-    streams, note = film_output.plan_streams(film, target.suffix.lower(), store.folder)
+    streams, note = film_output.plan_streams(film, suffix, store.folder)
     steady = SteadyColour(float(film.fps), memory)
     if store.segments:
         steady.previous = (store.segments[-1]["lightness"], store.segments[-1]["ab"])
     frames = itertools.islice(film_io.read_film(film), store.frames, None)
     coloured = follow_colours(colorizer, frames, steady, film.turns)
-    codec, total = film_output.video_codec(target.suffix.lower(), crf), len(film.times) or None
+    codec, total = film_output.video_codec(suffix, crf, film.is_variable), len(film.times) or None
     with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
         while segment := list(itertools.islice(coloured, 1)):
             part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
             _write_segment(colorizer, film, store, part, codec, bar)
-    segments = [(s["path"], int(s["time"]), int(s["frames"])) for s in store.segments]
+    segments = [(s["path"], int(s["time"])) for s in store.segments]
     unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{target.suffix}")
     try:
         film_output.join_segments(film, segments, unfinished, streams)
