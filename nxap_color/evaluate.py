@@ -1,4 +1,4 @@
-"""Measures models on colour photos: `python -m nxap_color.evaluate FOLDER`."""
+"""Measures models on colour photos and films: `python -m nxap_color.evaluate FOLDER`."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nxap_color.film_io import is_film
 from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, to_uint8, write_photo
 from nxap_color.photo_files import group_in, list_photos, own_name, read_listed
 from nxap_color.plotting import contact_sheet, plot_tradeoff
@@ -28,7 +29,7 @@ def make_parser():
         description="Take the colour from colour photos, let models put it back, and measure the difference.",
     )
     add = parser.add_argument
-    add("folder", metavar="FOLDER", help="folder or zip of colour photos")
+    add("folder", metavar="FOLDER", help="folder or zip of colour photos, or a colour film")
     add(
         "--model", nargs="+", default=["unet"], metavar="NAME|FILE", help="one or more models (default: unet)"
     )
@@ -210,9 +211,35 @@ def print_report(report):
         print(f"\n{part['photos']} photos of {group}\n{table(part['results'])}")
 
 
+def evaluate_film(args):
+    """Measures the first model of a command line on a film; returns the exit status."""
+    start_quietly()
+    from nxap_color.colorizer import Colorizer
+    from nxap_color.film_scores import film_table, measure_film
+
+    def progress(frames):
+        return tqdm(frames, unit="frame", disable=args.quiet or None)
+
+    try:
+        colorizer = Colorizer.load(args.model[0], args.vividness[0])
+        results, cuts = measure_film(args.folder, colorizer, progress)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.folder}: shots begin at frames {', '.join(map(str, cuts))}")
+    print(film_table(results))
+    if args.json:
+        report = {"source": Path(args.folder).name, "shots": cuts, "results": results}
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        print(f"wrote {args.json}")
+    return 0
+
+
 def main(arguments=None):
     """Runs the command line; returns 0, 1 if some photos could not be measured, or 2 for wrong usage."""
     args = make_parser().parse_args(arguments)
+    if is_film(args.folder):
+        return evaluate_film(args)
     try:
         names, colorizers, mean_ab = load(args)
     except (ValueError, OSError) as error:

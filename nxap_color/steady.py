@@ -33,6 +33,8 @@ class SteadyColour:
     Args:
         fps: frames per second.
         memory: seconds after which a colour has lost all but 1/e of its say; 0 keeps nothing.
+        follows_motion: False blends with the last frame's colours where they were, to compare with: things
+            that move leave a trail, and the film turns gray.
 
     Attributes:
         previous: (lightness uint8 (2h, 2w), ab float32 (h, w, 2)) of the last frame, or None before the
@@ -44,8 +46,9 @@ class SteadyColour:
         True
     """
 
-    def __init__(self, fps, memory=MEMORY):
+    def __init__(self, fps, memory=MEMORY, follows_motion=True):
         self.share = math.exp(-1.0 / (fps * memory)) if memory > 0 else 0.0
+        self.follows_motion = follows_motion
         self.previous = None
         # Its finer presets find better motion than the default; at this size they are fast enough.
         self.flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -65,7 +68,10 @@ class SteadyColour:
         # Twice the size of the colours: motion by fractions of their pixels is still seen.
         lightness = cv2.resize(lightness, (2 * width, 2 * height), interpolation=cv2.INTER_AREA)
         is_cut = True
-        if self.previous is not None and self.previous[1].shape == ab.shape:
+        if not self.follows_motion:
+            is_cut = self.previous is None
+            ab = ab if is_cut else ab + self.share * (self.previous[1] - ab)
+        elif self.previous is not None and self.previous[1].shape == ab.shape:
             backward, confidence = self._motion(lightness)
             is_cut = bool(confidence.mean() < CUT_CONFIDENCE)
             if not is_cut:

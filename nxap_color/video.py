@@ -46,9 +46,7 @@ def colorize_frames(colorizer, frames, fps=25.0, memory=MEMORY):
     """
     lumas = (Frame(luma_chroma.rgb_to_luma(_checked(frame), "bt601")) for frame in frames)
     for coloured in follow_colours(colorizer, lumas, SteadyColour(fps, memory)):
-        chroma = find_chroma(colorizer, coloured.frame.gray(), coloured.ab, "bt601")
-        rgb = luma_chroma.join_luma_chroma(coloured.frame.luma / 255.0, chroma, "bt601")
-        yield np.uint8(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0))
+        yield paint(colorizer, coloured.frame, coloured.ab)
 
 
 def _checked(frame):
@@ -91,7 +89,7 @@ def follow_colours(colorizer, frames, steady, turns=0):
     """
     frames = iter(frames)
     batches = iter(lambda: list(itertools.islice(frames, BATCH_SIZE)), [])
-    answers = (_ask_network(colorizer, batch, turns) for batch in _ahead(batches))
+    answers = (ask_network(colorizer, batch, turns) for batch in _ahead(batches))
     for batch, grays, colours in _ahead(answers):
         for frame, gray, ab in zip(batch, grays, colours, strict=True):
             if frame.is_broken and steady.previous is not None:
@@ -101,8 +99,21 @@ def follow_colours(colorizer, frames, steady, turns=0):
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
 
 
-def _ask_network(colorizer, frames, turns):
-    """Frames -> the frames, their upright grays, uint8 (h, w), and the network's colours for these."""
+def ask_network(colorizer, frames, turns=0):
+    """Lets the network colour frames, each by itself.
+
+    Args:
+        colorizer: `Colorizer`.
+        frames: list of `Frame`s of one size.
+        turns: quarter turns counterclockwise after which they are upright.
+
+    Returns:
+        The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours
+        for these, float32 arrays (h / stride, w / stride, 2), ab units.
+
+    Raises:
+        ValueError: if the frames are not of one size.
+    """
     shape = frames[0].luma.shape
     for frame in frames:
         if frame.luma.shape != shape:
@@ -121,6 +132,22 @@ def _ahead(items):
         while (item := upcoming.result()) is not end:
             upcoming = thread.submit(next, items, end)
             yield item
+
+
+def paint(colorizer, frame, ab):
+    """Gives a frame its colours, at full size.
+
+    Args:
+        colorizer: `Colorizer`, for its upsampling and the amount of colour.
+        frame: `Frame` with the luma of BT.601, (H, W), from 0 to 255.
+        ab: float32 array (h, w, 2), ab units, as from `follow_colours`.
+
+    Returns:
+        uint8 array (H, W, 3), sRGB, of the same luma.
+    """
+    chroma = find_chroma(colorizer, frame.gray(), ab, "bt601")
+    rgb = luma_chroma.join_luma_chroma(frame.luma / 255.0, chroma, "bt601")
+    return np.uint8(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0))
 
 
 def find_chroma(colorizer, gray, ab, matrix):
