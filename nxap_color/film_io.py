@@ -195,8 +195,9 @@ class _Decoder:
             f":out_color_matrix={film.matrix}:out_range=tv,format={layout}"
         )
         self.process = ffmpeg.start(
-            "-noautorotate", "-i", film.path, "-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough",
-            "-f", "rawvideo", "pipe:1", level="level+info", stdout=subprocess.PIPE,
+            "-debug_ts", "-noautorotate", "-i", film.path, "-map", "0:V:0", "-vf", filters,
+            "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1",
+            level="level+info", stdout=subprocess.PIPE,
         )  # fmt: skip
         self.times, self.words, self.has_failed = queue.Queue(), "", False
         self.listener = threading.Thread(target=self._listen, daemon=True)
@@ -204,15 +205,20 @@ class _Decoder:
 
     def _listen(self):
         """Sorts the log: times of frames, and complaints about them."""
-        is_damaged, count = False, 0
+        is_damaged, damaged, count = False, set(), 0
         for line in self.process.stderr:
             line = line.decode(errors="replace")
-            found = re.search(r"\bn: *\d+ pts: *(\S+) ", line)
-            if found:
-                tick = 1 / (self.film.fps * self.film.time_base)
-                time = int(found[1]) if found[1] != "NOPTS" else round(count * tick)
-                self.times.put((time, is_damaged))
-                is_damaged, count = False, count + 1
+            shown = re.search(r"\bn: *\d+ pts: *(\S+) ", line)
+            # The decoder runs ahead of what is shown, and says which frame its complaint was about.
+            decoded = re.search(r"decoder -> .*?pts:(\S+) ", line)
+            if shown:
+                is_known = shown[1] != "NOPTS"
+                time = int(shown[1]) if is_known else round(count / (self.film.fps * self.film.time_base))
+                self.times.put((time, shown[1] in damaged))
+                count += 1
+            elif decoded and is_damaged:
+                damaged.add(decoded[1])
+                is_damaged = False
             elif "corrupt decoded frame" in line:
                 is_damaged = True
             elif "[error]" in line or "[fatal]" in line:

@@ -1,6 +1,7 @@
 """Measures how close the colours of a film are to the true ones, and how steady."""
 
 import itertools
+from pathlib import Path
 
 import cv2
 import imageio.v3 as iio
@@ -11,7 +12,7 @@ from skimage.registration import optical_flow_ilk
 
 from nxap_color import luma_chroma
 from nxap_color.colorizer import BATCH_SIZE
-from nxap_color.film_io import Frame
+from nxap_color.film_io import Frame, probe
 from nxap_color.metrics import colorfulness
 from nxap_color.steady import SteadyColour, round_trip_error, warp
 from nxap_color.video import ask_network, paint
@@ -40,9 +41,9 @@ def measure_film(path, colorizer, progress=lambda frames: frames):
         And the numbers of the frames at which shots begin.
 
     Raises:
-        OSError: if it is no film.
+        FilmError: if it is no film.
     """
-    fps = iio.immeta(path, plugin="FFMPEG")["fps"]
+    fps = float(probe(Path(path)).fps)
     ways = {
         "frame by frame": SteadyColour(fps, memory=0),
         "averaged": SteadyColour(fps, follows_motion=False),

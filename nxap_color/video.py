@@ -210,11 +210,17 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
         unfinished.unlink(missing_ok=True)
     broken = np.concatenate([segment["broken"] for segment in store.segments])
     store.remove()
-    notes = [note] * bool(note)
-    if len(broken):
-        numbers = ", ".join(map(str, broken[:10])) + (", ..." if len(broken) > 10 else "")
-        notes.append(f"{len(broken)} broken frames kept the colours before them: number {numbers}")
-    return notes
+    return [note] * bool(note) + _describe_broken(broken)
+
+
+def _describe_broken(numbers):
+    """The numbers of broken frames -> a list with a text on them, or none."""
+    if not len(numbers):
+        return []
+    some = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+    if len(numbers) == 1:
+        return [f"1 broken frame kept the colours before it: number {some}"]
+    return [f"{len(numbers)} broken frames kept the colours before them: numbers {some}"]
 
 
 def _write_segment(colorizer, film, store, part, codec, bar):

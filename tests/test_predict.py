@@ -12,7 +12,8 @@ from skimage.color import rgb2lab
 
 from nxap_color import predict
 from nxap_color.image_io import Photo, read_photo, write_photo
-from nxap_color.predict import UsageError, main, plan
+from nxap_color.jobs import UsageError, plan
+from nxap_color.predict import main
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_output_names_a_file_or_a_folder(run, photo, tmp_path):
 def test_several_inputs(run, photo, photo_folder, tmp_path, capsys):
     assert run(photo, photo_folder, "-o", tmp_path / "all") == 0
     assert len(files_below(tmp_path / "all")) == 13
-    assert capsys.readouterr().out.splitlines()[-1].startswith("wrote 13 of 13 photos")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("wrote 13 of 13 files")
 
 
 def test_compare_writes_before_and_after(run, photo):
@@ -121,11 +122,11 @@ def test_a_stopped_folder_goes_on_where_it_was(run, photo_folder, monkeypatch):
     done = []
     colorize_file = predict.colorize_file
 
-    def stop_after_four(colorizer, job, overwrite):
+    def stop_after_four(colorizer, job, *options):
         if len(done) == 4:
             raise KeyboardInterrupt
-        colorize_file(colorizer, job, overwrite)
         done.append(job.target)
+        return colorize_file(colorizer, job, *options)
 
     monkeypatch.setattr(predict, "colorize_file", stop_after_four)
     assert run(photo_folder) == 130
@@ -143,7 +144,7 @@ def test_one_broken_photo_does_not_stop_the_others(run, photo_folder, capsys):
     errors = output.err.splitlines()
     assert len(errors) == 1 and "broken.jpg" in errors[0]
     assert "Traceback" not in output.err
-    assert output.out.splitlines()[-1].startswith("wrote 12 of 13 photos")
+    assert output.out.splitlines()[-1].startswith("wrote 12 of 13 files")
     assert "broken.jpg" not in files_below(photo_folder.with_name("photos_color"))
 
 
@@ -152,8 +153,8 @@ def test_one_broken_photo_does_not_stop_the_others(run, photo_folder, capsys):
     [
         ("missing.jpg", None, "There is no such file"),
         ("notes.txt", b"text", "This is no photo"),
-        ("film.mp4", b"film", "cannot be coloured yet"),
-        ("moving.gif", b"GIF89a", "cannot be coloured yet"),
+        ("film.mp4", b"film", "This is no film"),
+        ("moving.gif", b"GIF89a", "Frame 0 of this GIF cannot be read"),
         ("empty.jpg", b"", "empty"),
     ],
 )
@@ -266,7 +267,7 @@ def test_quiet_says_only_what_was_written(run, photo_folder, capsys):
     capsys.readouterr()
     run(photo_folder, "--quiet")
     output = capsys.readouterr()
-    assert output.out == "wrote 0 of 12 photos\n" and output.err == ""
+    assert output.out == "wrote 0 of 12 files\n" and output.err == ""
 
 
 def test_transparency_and_metadata_are_kept(run, tmp_path, sample_rgb):
@@ -297,7 +298,7 @@ def test_orientation_is_applied_once(run, tmp_path, sample_rgb):
         (["--colour"], "unrecognized arguments: --colour"),
         (["--model", "no-such-model"], "There is no model no-such-model"),
         (["--model", __file__], "could not be loaded as a Keras model"),
-        (["-o", "old.gif"], "cannot be written yet"),
+        (["-o", "old.gif"], "old.gif is a GIF, but"),
         (["--vividness", "3"], "expected a number from 0 to 2, received 3"),
     ],
 )
