@@ -84,15 +84,27 @@ class GuidedUpsampling(keras.layers.Layer):
         small = ops.image.resize(
             lightness, ops.shape(ab)[1:3], "bilinear", antialias=True, data_format="channels_last"
         )
-        mean_lightness, mean_ab = self._window_mean(small), self._window_mean(ab)
-        variance = self._window_mean(small * small) - mean_lightness * mean_lightness
-        covariance = self._window_mean(small * ab) - mean_lightness * mean_ab
-        slope = covariance / (ops.maximum(variance, 0.0) + self.epsilon)
-        offset = mean_ab - slope * mean_lightness
-        coefficients = ops.concatenate([self._window_mean(slope), self._window_mean(offset)], axis=-1)
         size = ops.shape(lightness)[1:3]
+        coefficients = self.coefficients(ab, small)
         coefficients = ops.image.resize(coefficients, size, "bilinear", data_format="channels_last")
         return coefficients[..., :2] * lightness + coefficients[..., 2:]
+
+    def coefficients(self, ab, lightness):
+        """Fits ab as a linear function of lightness around each pixel.
+
+        Args:
+            ab: tensor (batch, h, w, 2), ab units.
+            lightness: tensor (batch, h, w, 1), L in [0, 100].
+
+        Returns:
+            Tensor (batch, h, w, 4): the slopes of a and b, and their offsets.
+        """
+        mean_lightness, mean_ab = self._window_mean(lightness), self._window_mean(ab)
+        variance = self._window_mean(lightness * lightness) - mean_lightness * mean_lightness
+        covariance = self._window_mean(lightness * ab) - mean_lightness * mean_ab
+        slope = covariance / (ops.maximum(variance, 0.0) + self.epsilon)
+        offset = mean_ab - slope * mean_lightness
+        return ops.concatenate([self._window_mean(slope), self._window_mean(offset)], axis=-1)
 
     def _window_mean(self, x):
         """Mean over the window around each pixel; at the border over the part inside the picture."""

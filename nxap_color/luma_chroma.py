@@ -39,15 +39,15 @@ def join_luma_chroma(luma, chroma, matrix):
     Returns:
         float32 array (H, W, 3), sRGB; outside [0, 1] where the two do not go together.
     """
-    return luma[..., None] + _offsets(chroma, matrix)
+    return cv2.transform(cv2.merge([luma, chroma]), np.linalg.inv(_luma_chroma_from_rgb(matrix)))
 
 
-def _offsets(chroma, matrix):
-    """(Cb, Cr) (..., 2) -> what red, green and blue (..., 3) have more than luma."""
-    red_share, green_share, blue_share = LUMA_WEIGHTS[matrix]
-    red = 2.0 * (1.0 - red_share) * chroma[..., 1]
-    blue = 2.0 * (1.0 - blue_share) * chroma[..., 0]
-    return np.stack([red, -(red_share * red + blue_share * blue) / green_share, blue], axis=-1)
+@functools.cache
+def _luma_chroma_from_rgb(matrix):
+    """The matrix (3, 3) that takes sRGB to luma in [0, 1], and Cb and Cr in [-0.5, 0.5]."""
+    luma = np.array(LUMA_WEIGHTS[matrix])
+    red, _, blue = np.eye(3)
+    return np.stack([luma, (blue - luma) / (2 * (1 - luma[2])), (red - luma) / (2 * (1 - luma[0]))])
 
 
 def gray_to_lightness(gray):
@@ -73,17 +73,15 @@ def ab_to_chroma(ab, gray, matrix):
         float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5], reduced where luma `gray` / 255 with them would
         leave sRGB: a player would cut such colours off, and change luma and hue.
     """
-    rgb = cv2.cvtColor(np.dstack([gray_to_lightness(gray), ab]), cv2.COLOR_Lab2RGB)
-    luma = rgb_to_luma(rgb, matrix)
-    red_share, _, blue_share = LUMA_WEIGHTS[matrix]
-    blue = (rgb[..., 2] - luma) / (2.0 * (1.0 - blue_share))
-    red = (rgb[..., 0] - luma) / (2.0 * (1.0 - red_share))
-    chroma = np.dstack([blue, red])
-    return chroma * _fit_to_gamut(gray / np.float32(255.0), chroma, matrix)[..., None]
-
-
-def _fit_to_gamut(luma, chroma, matrix):
-    """The largest factor (H, W) in [0, 1] by which chroma (H, W, 2) stays in sRGB at a luma (H, W)."""
-    offsets = _offsets(chroma, matrix)
-    highest, lowest = offsets.max(axis=-1), -offsets.min(axis=-1)
-    return np.minimum(1.0, np.minimum((1.0 - luma) / (highest + 1e-6), luma / (lowest + 1e-6)))
+    rgb = cv2.cvtColor(cv2.merge([gray_to_lightness(gray), ab]), cv2.COLOR_Lab2RGB)
+    chroma = cv2.transform(rgb, _luma_chroma_from_rgb(matrix)[1:])
+    luma = np.multiply(gray, 1 / 255, dtype="float32")
+    rgb = join_luma_chroma(luma, chroma, matrix)
+    outside = cv2.inRange(rgb, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == 0
+    # Few pixels ever are: the rest is left alone.
+    luma = luma[outside]
+    offsets = rgb[outside] - luma[:, None]
+    highest, lowest = offsets.max(axis=1), -offsets.min(axis=1)
+    factor = np.minimum((1.0 - luma) / (highest + 1e-6), luma / (lowest + 1e-6))
+    chroma[outside] *= np.minimum(factor, 1.0)[:, None]
+    return chroma

@@ -16,7 +16,7 @@ NETWORK_SCALE = 1.5
 CHROMA_GAIN = {"huber": 1.1}
 
 
-def make_recipe(args, model, photos, steps, mean_ab, history, origin=None):
+def make_recipe(args, model, photos, steps, mean_ab, history, origins):
     """Puts together what is needed to run a training again, and what came of it.
 
     Args:
@@ -26,7 +26,8 @@ def make_recipe(args, model, photos, steps, mean_ab, history, origin=None):
         steps: steps in an epoch.
         mean_ab: the mean colour of the training photos, (a, b) in ab units.
         history: the log, a list of dicts.
-        origin: the recipe of the model whose weights it started from, or None.
+        origins: dict from "init" and "averaged_with" to the recipe of the model whose weights it started
+            from and the list of those that it was averaged with; what is empty is left out.
 
     Returns:
         A dict of plain JSON values.
@@ -34,7 +35,7 @@ def make_recipe(args, model, photos, steps, mean_ab, history, origin=None):
     best = min(history, key=lambda row: float(row["val_loss"]))
     return {
         "arguments": training.plain_arguments(vars(args)),
-        **({} if origin is None else {"init": origin}),
+        **{role: origin for role, origin in origins.items() if origin},
         "network_size": round(args.image_size * NETWORK_SCALE),
         "chroma_gain": CHROMA_GAIN.get(args.loss, 1.0),
         "parameters": model.count_params(),

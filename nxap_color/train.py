@@ -32,6 +32,13 @@ def make_parser():
         metavar="N",
         help="keep the encoder's stem and first N blocks as is",
     )
+    add(
+        "--average",
+        nargs="+",
+        default=[],
+        metavar="NAME|FILE",
+        help="save the mean of the best weights and those of these models, fine-tuned from the same start",
+    )
     add("--loss", choices=LOSS_NAMES, default="huber", help="see nxap_color/losses.py")
     add("--image-size", type=side, default=128, help="side of the crops in pixels, a multiple of 32")
     add("--batch-size", type=positive, default=32, help="photos in a step")
@@ -75,7 +82,7 @@ def train(args):
     """
     import keras
 
-    from nxap_color import data, models, training
+    from nxap_color import data, models, pretrained, training
     from nxap_color.recipe import make_recipe
     from nxap_color.sources import load_photos
 
@@ -86,7 +93,10 @@ def train(args):
     first_epoch = run.resume(vars(args)) if args.resume else 0
     model = build_model(args)
     # How the weights that the run starts from came about, so that the whole way can be gone again.
-    origin = models.load_recipe(args.init) if args.init else None
+    origins = {
+        "init": models.load_recipe(args.init) if args.init else None,
+        "averaged_with": [models.load_recipe(name) for name in args.average],
+    }
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
     if not args.resume:  # only now, since it clears what an earlier run left
@@ -117,7 +127,9 @@ def train(args):
         raise FloatingPointError(
             f"The loss became {last_loss}: try a lower --learning-rate than {args.learning_rate:g}."
         )
-    recipe = make_recipe(args, model, photos, steps, data.mean_ab(from_the_start), run.history(), origin)
+    if args.average:
+        pretrained.average_weights([args.output, *args.average]).save(args.output)
+    recipe = make_recipe(args, model, photos, steps, data.mean_ab(from_the_start), run.history(), origins)
     run.finish(recipe)
     return recipe
 
@@ -147,6 +159,8 @@ def build_model(args):
         raise ValueError(
             f"--output {args.output} would replace what --init starts from: choose another name."
         )
+    for name in args.average:  # said now, not after hours, if it is another network
+        pretrained.copy_weights(models.load_model(name), models.ARCHITECTURES[args.arch](**bins))
     model = models.ARCHITECTURES[args.arch](**bins)
     if args.imagenet:
         pretrained.load_imagenet_encoder(model)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -162,9 +163,14 @@ def find_chroma(colorizer, gray, ab, matrix):
     Returns:
         float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
     """
-    lightness = luma_chroma.gray_to_lightness(gray)[None, ..., None]
-    ab = np.asarray(colorizer.upsampling(np.ascontiguousarray(ab)[None], lightness))[0]
-    return luma_chroma.ab_to_chroma(colorizer.gain * ab, gray, matrix)
+    # As `GuidedUpsampling` does; OpenCV takes a tenth of the time for the part at full size.
+    small = cv2.resize(gray, ab.shape[1::-1], interpolation=cv2.INTER_AREA)
+    small = luma_chroma.gray_to_lightness(small)[None, ..., None]
+    coefficients = np.asarray(colorizer.upsampling.coefficients(ab[None], small))[0]
+    coefficients = cv2.resize(colorizer.gain * coefficients, gray.shape[::-1])
+    slopes, offsets = coefficients[..., :2], coefficients[..., 2:]
+    ab = slopes * luma_chroma.gray_to_lightness(gray)[..., None] + offsets
+    return luma_chroma.ab_to_chroma(ab, gray, matrix)
 
 
 def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memory=MEMORY, quiet=True):

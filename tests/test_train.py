@@ -145,6 +145,8 @@ def test_a_loss_that_explodes_ends_the_run(photo_folder, tmp_path, capsys):
         (["--arch", "autoencoder", "--loss", "bins"], "--loss bins needs --arch unet"),
         (["--freeze", "3"], "needs some to keep: --imagenet or --init"),
         (["--freeze", "-1"], "expected a whole number, 0 or above, received -1"),
+        (["--average", "no-such-model"], "There is no model no-such-model"),
+        (["--arch", "autoencoder", "--average", "unet"], "unet do not fit autoencoder"),
         (["--imagenet", "--init", "unet"], "not allowed with argument --imagenet"),
         (["--init", "no-such-model"], "There is no model no-such-model"),
         (["--init", "unet", "--freeze", "17"], "has no 17 encoder blocks to freeze"),
@@ -203,3 +205,18 @@ def test_every_loss_trains_a_network_that_predicts_ab(loss, photo_folder, tmp_pa
     assert float(log_of(output)[0]["val_ab_error"]) > 0.0
     answer = np.asarray(models.load_model(output)(np.zeros((1, 32, 32, 1), "float32")))
     assert answer.shape == (1, 8, 8, 2) and np.abs(answer).max() < 1.0
+
+
+@pytest.mark.slow
+def test_the_result_can_be_averaged_with_other_models(photo_folder, tmp_path):
+    """A run that learns nothing, averaged with a network of twice the weights, has 1.5 times the weights."""
+    twice = models.load_model("unet")
+    twice.set_weights([2 * weight for weight in twice.get_weights()])
+    twice.save(tmp_path / "twice.keras")
+    output = tmp_path / "mean.keras"
+    arguments = ["--init", "unet", "--average", str(tmp_path / "twice.keras"), "--learning-rate", "1e-12"]
+    assert main([str(photo_folder), *TINY, *arguments, "--epochs", "1", "--output", str(output)]) == 0
+    expected = [1.5 * weight for weight in models.load_model("unet").get_weights()]
+    for weight, right in zip(models.load_model(str(output)).get_weights(), expected, strict=True):
+        np.testing.assert_allclose(weight, right, rtol=1e-4, atol=1e-6)
+    assert json.loads(output.with_suffix(".json").read_text())["averaged_with"] == [{}]
