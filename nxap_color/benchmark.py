@@ -1,17 +1,22 @@
-"""Measures whether training waits for its photos: `python -m nxap_color.benchmark SOURCE`."""
+"""Measures the speed of a training, or of colouring a film: `python -m nxap_color.benchmark SOURCE`."""
 
+import itertools
 import math
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+from nxap_color.film_io import is_film
 from nxap_color.terminal import start_quietly
 from nxap_color.train import build_model, compile_trainer, make_parser
 
 REPEATS = 3
 BATCHES = 20
+FRAMES = 96  # of a film, for each step alone
 
 
 def images_per_second(step, batch_size):
@@ -70,14 +75,85 @@ def measure(args):
     return pipeline, step, forward
 
 
+def measure_film(path):
+    """Measures how fast a film is coloured, and each step of it alone.
+
+    Args:
+        path: `Path` of a film.
+
+    Returns:
+        Number of frames; frames per second of colouring it with the shipped model, everything included but
+        loading the model, and of ffmpeg writing it again; and a dict from step to milliseconds per frame,
+        each step alone: together they take longer than the whole, where they overlap.
+
+    Raises:
+        FilmError: if it cannot be read.
+    """
+    from nxap_color import ffmpeg, film_io, film_output, steady, video
+    from nxap_color.colorizer import BATCH_SIZE, Colorizer
+
+    film, colorizer = film_io.probe(path), Colorizer.load()
+    milliseconds = {}
+
+    def timed(step, function):
+        start = time.perf_counter()
+        result = function()
+        milliseconds[step] = 1000.0 * (time.perf_counter() - start)
+        return result
+
+    def encode(folder):
+        codec = film_output.video_codec(path.suffix.lower(), film_output.DEFAULT_CRF)
+        with film_output.FilmWriter(folder / "encoded.nut", film, codec) as writer:
+            for frame, chroma in zip(frames, chromas, strict=True):
+                writer.write(frame, chroma)
+
+    frames = timed("decoding", lambda: list(itertools.islice(film_io.read_film(film), FRAMES)))
+    batches = [frames[start : start + BATCH_SIZE] for start in range(0, len(frames), BATCH_SIZE)]
+    video.ask_network(colorizer, batches[0], film.turns)  # to warm up
+    answers = timed("network", lambda: [video.ask_network(colorizer, b, film.turns) for b in batches])
+    seen = [pair for _, grays, colours in answers for pair in zip(grays, colours, strict=True)]
+    tracker = steady.SteadyColour(float(film.fps))
+    colours = timed("following motion", lambda: [tracker.follow(*pair)[0] for pair in seen])
+    chromas = timed("full-size colour", lambda: [
+        video.find_chroma(colorizer, frame.gray(film.chroma_size), ab, film.matrix)
+        for frame, ab in zip(frames, colours, strict=True)
+    ])  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        timed("encoding", lambda: encode(Path(folder)))
+        steps = {step: spent / len(frames) for step, spent in milliseconds.items()}
+        timed("all", lambda: video.colorize_video(colorizer, path, Path(folder) / f"all{path.suffix}"))
+        codec = film_output.video_codec(path.suffix.lower(), film_output.DEFAULT_CRF)
+        plain = Path(folder) / f"plain{path.suffix}"
+        timed("plain", lambda: ffmpeg.run("-i", path, *codec, "-c:a", "copy", plain))
+    count = len(film.times) or len(frames)
+    return count, 1000 * count / milliseconds["all"], 1000 * count / milliseconds["plain"], steps
+
+
+def print_film(path):
+    """Prints what `measure_film` finds out; returns the exit status."""
+    count, speed, plain, steps = measure_film(path)
+    print(f"{path.name}, {count} frames, on {os.cpu_count()} cores ({platform.machine()}):")
+    print(f"  coloured          {speed:8.1f} frames/s, everything included")
+    print(f"  ffmpeg alone      {plain:8.1f} frames/s, decoding and encoding the same film")
+    print("Each step alone, milliseconds per frame (they overlap):")
+    for step, spent in steps.items():
+        print(f"  {step:17} {spent:8.1f}")
+    return 0
+
+
 def main(arguments=None):
     """Runs the command line, which takes the options of `train`; returns 0, or 2 for wrong usage."""
     parser = make_parser()
     parser.prog = "python -m nxap_color.benchmark"
-    parser.description = "Measure the speed of a training with these settings, without training."
+    parser.description = (
+        "Measure the speed of a training with these settings, without training; or, if SOURCE is a film, "
+        "the speed of colouring it."
+    )
     args = parser.parse_args(arguments)
     try:
         start_quietly()
+        if is_film(args.source[0]):
+            return print_film(Path(args.source[0]))
         pipeline, step, forward = measure(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

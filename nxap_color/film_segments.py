@@ -6,6 +6,8 @@ import shutil
 
 import numpy as np
 
+from nxap_color.ffmpeg import FilmError
+
 # Ten seconds or so: what a stop costs at most. A multiple of the network's batches, so that a job that
 # was stopped sees the same batches as one that was not, and gives the same frames.
 SEGMENT_FRAMES = 240
@@ -18,6 +20,9 @@ class SegmentStore:
         target: `Path` of the film to be written.
         settings: dict of what decides the result, fit for JSON. Segments made with other settings are
             thrown away.
+
+    Raises:
+        FilmError: if the folder cannot be made.
 
     Attributes:
         folder: where the segments lie.
@@ -35,8 +40,11 @@ class SegmentStore:
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         if not settings_file.exists() or settings_file.read_text(encoding="utf-8") != text:
             self.remove()
-            self.folder.mkdir(parents=True)
-            settings_file.write_text(text, encoding="utf-8")
+            try:
+                self.folder.mkdir(parents=True)
+                settings_file.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise FilmError(f"Nothing can be written to {target.parent}: {error.strerror}.") from error
         while (record := self.next_path.with_suffix(".npz")).exists():
             with np.load(record) as kept:
                 self.segments.append({"path": self.next_path, **{key: kept[key] for key in kept}})

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from nxap_color import color, film_io, film_output, gif_io, luma_chroma
 from nxap_color.colorizer import BATCH_SIZE
+from nxap_color.ffmpeg import FilmError
 from nxap_color.film_io import Frame
 from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import MEMORY, SteadyColour
@@ -231,19 +232,19 @@ def _describe_broken(numbers):
 
 def _write_segment(colorizer, film, store, part, codec, bar):
     """Encodes the next frames of a film and notes the segment as finished."""
-    start, count, broken = store.frames, 0, []
-    with film_output.FilmWriter(store.next_path, film, codec) as writer:
-        for coloured in part:
-            gray = coloured.frame.gray(film.chroma_size)
-            writer.write(coloured.frame, find_chroma(colorizer, gray, coloured.ab, film.matrix))
-            if count == 0:
-                first_time = coloured.frame.time
-            if coloured.frame.is_broken:
-                broken.append(start + count)
-            count += 1
-            bar.update()
+    start, times, broken = store.frames, [], []
+    try:
+        with film_output.FilmWriter(store.next_path, film, codec) as writer:
+            for number, coloured in enumerate(part, start):
+                gray = coloured.frame.gray(film.chroma_size)
+                writer.write(coloured.frame, find_chroma(colorizer, gray, coloured.ab, film.matrix))
+                times.append(coloured.frame.time)
+                broken += [number] if coloured.frame.is_broken else []
+                bar.update()
+    except FilmError as error:
+        raise FilmError(f"Frame {start + len(times)}: {error} What is finished is kept.") from error
     lightness, ab = coloured.memory
-    store.finish(frames=count, time=first_time, broken=np.array(broken, int), lightness=lightness, ab=ab)
+    store.finish(frames=len(times), time=times[0], broken=np.array(broken, int), lightness=lightness, ab=ab)
 
 
 def _settings(colorizer, film, crf, memory):

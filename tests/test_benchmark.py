@@ -1,8 +1,10 @@
 """The benchmark's command line; its figures are for people, not for a test."""
 
+import re
 import time
 
 import pytest
+from films import ffmpeg, pattern
 
 from nxap_color.benchmark import images_per_second, main
 
@@ -24,3 +26,17 @@ def test_all_figures_are_printed(photo_folder, capsys):
 def test_a_missing_source_is_named(capsys):
     assert main(["no-such-folder"]) == 2
     assert "There is no no-such-folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_film_is_measured_whole_and_step_by_step(tmp_path, capsys):
+    film = tmp_path / "film.mp4"
+    ffmpeg(*pattern(), "-c:v", "libx264", "-pix_fmt", "yuv420p", film)
+    assert main([str(film)]) == 0
+    out = capsys.readouterr().out
+    for step in ("decoding", "network", "following motion", "full-size colour", "encoding"):
+        assert float(re.search(rf"{step} +([\d.]+)", out)[1]) > 0.0
+    coloured, plain = (
+        float(re.search(rf"{word} +([\d.]+) frames/s", out)[1]) for word in ("coloured", "alone")
+    )
+    assert 0 < coloured < plain

@@ -1,5 +1,6 @@
 """Films through the command line and the interfaces for notebooks."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from PIL import Image
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from nxap_color import film_io, predict
+from nxap_color import film_io, luma_chroma, predict
 from nxap_color.colorizer import Colorizer
 from nxap_color.ffmpeg import FilmError
+from nxap_color.film_io import Frame
 from nxap_color.film_segments import SEGMENT_FRAMES
-from nxap_color.video import colorize_frames, colorize_video
+from nxap_color.steady import SteadyColour
+from nxap_color.video import colorize_frames, colorize_video, follow_colours
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 FILMS = {
@@ -272,3 +275,37 @@ def test_a_film_of_a_still_photo_does_not_flicker(sample_rgb, rng_frames=40):
         colours.append(np.linalg.norm(ab.mean(axis=0), axis=-1).mean())
     assert flicker[1] < 0.6 * flicker[0]
     assert colours[1] > 0.9 * colours[0]
+
+
+@pytest.mark.slow
+def test_joined_clips_are_taken_apart_again(project, tmp_path):
+    """Three photos under a moving camera, joined by hard cuts: each begins as if it stood alone."""
+    clips, colorizer = [], Colorizer.load()
+    for name in ("cat", "coffee", "rocket"):
+        with Image.open(project / "data" / "photos" / f"{name}.jpg") as photo:
+            gray = np.asarray(photo.convert("L").resize((288, 216)).convert("RGB"))
+        clips.append([gray[n : n + 192, 2 * n : 2 * n + 256] for n in range(0, 12)])
+    steady = SteadyColour(25)
+    frames = [Frame(luma_chroma.rgb_to_luma(frame, "bt601")) for clip in clips for frame in clip]
+    followed = list(follow_colours(colorizer, frames, steady))
+    assert [number for number, coloured in enumerate(followed) if coloured.is_cut] == [0, 12, 24]
+    for number in (12, 24):
+        alone = next(follow_colours(colorizer, frames[number : number + 12], SteadyColour(25)))
+        np.testing.assert_allclose(followed[number].ab, alone.ab, atol=1e-3)
+
+
+def test_a_full_disk_is_reported_with_the_frame(tmp_path, tiny_model_file):
+    """A limit on the size of files stands for the end of the disk."""
+    film = tmp_path / "film.mp4"
+    ffmpeg(*pattern(seconds=8, size="320x180"), *H264, "-crf", "45", film)
+    code = (
+        "import resource, signal, sys; from nxap_color import predict; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); sys.exit(predict.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, str(film), "--model", str(tiny_model_file), "--crf", "5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.search(rf"error: {film}: Frame \d+: It cannot be encoded", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not film.with_name("film_color.mp4").exists()
