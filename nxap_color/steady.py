@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 # How long a colour is remembered, in seconds of film, where the motion is certain. Longer is steadier and
-# slower to follow a better opinion; shorter flickers (see the table in saved_models/README.md).
+# slower to follow a better opinion; shorter flickers (see the table in README.md).
 MEMORY = 1.2
 # Motion that does not lead back to its start by this many pixels, or that changes the lightness by this
 # many 8-bit steps, is hardly believed.
