@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import imageio_ffmpeg
 
@@ -11,14 +12,38 @@ class FilmError(ValueError):
 
 
 def start(*options, level="error", **streams):
+    """Starts ffmpeg; its log, no finer than `level`, comes through the pipe `stderr`.
+
+    Args:
+        *options: its options, texts or numbers, and `Path`s of files.
+        level: one of its log levels.
+        **streams: `stdin` and `stdout`, as `subprocess.Popen` takes them.
+
+    Returns:
+        `subprocess.Popen`.
+    """
+    # Without the prefix, names with a colon would be taken for addresses, and some for options.
+    options = [f"file:{option}" if isinstance(option, Path) else str(option) for option in options]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostats", "-y", "-loglevel", level]
     if "stdin" not in streams:
         streams["stdin"] = subprocess.DEVNULL
-    return subprocess.Popen([*command, *map(str, options)], stderr=subprocess.PIPE, **streams)
+    return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, **streams)
 
 
 def run(*options, level="error", check=True, output=False):
-    """Runs ffmpeg to its end; returns its log, or its standard output. Raises FilmError if it fails."""
+    """Runs ffmpeg to its end.
+
+    Args:
+        *options, level: as in `start`.
+        check: whether failing is an error.
+        output: whether to return what it wrote to standard output, instead of its log.
+
+    Returns:
+        A text.
+
+    Raises:
+        FilmError: if it fails and `check` is set.
+    """
     process = start(*options, level=level, stdout=subprocess.PIPE)
     out, log = (stream.decode(errors="replace") for stream in process.communicate())
     if check and process.returncode:

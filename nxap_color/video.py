@@ -204,10 +204,15 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     frames = itertools.islice(film_io.read_film(film), store.frames, None)
     coloured = follow_colours(colorizer, frames, steady, film.turns)
     codec, total = film_output.video_codec(suffix, crf, film.is_variable), len(film.times) or None
-    with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
-        while segment := list(itertools.islice(coloured, 1)):
-            part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
-            _write_segment(colorizer, film, store, part, codec, bar)
+    try:
+        with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
+            while segment := list(itertools.islice(coloured, 1)):
+                part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
+                _write_segment(colorizer, film, store, part, codec, bar)
+    except BaseException:
+        if not store.segments:  # nothing to go on from
+            store.remove()
+        raise
     segments = [(s["path"], int(s["time"])) for s in store.segments]
     unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{target.suffix}")
     try:

@@ -207,16 +207,24 @@ def test_every_loss_trains_a_network_that_predicts_ab(loss, photo_folder, tmp_pa
     assert answer.shape == (1, 8, 8, 2) and np.abs(answer).max() < 1.0
 
 
-@pytest.mark.slow
 def test_the_result_can_be_averaged_with_other_models(photo_folder, tmp_path):
     """A run that learns nothing, averaged with a network of twice the weights, has 1.5 times the weights."""
-    twice = models.load_model("unet")
-    twice.set_weights([2 * weight for weight in twice.get_weights()])
-    twice.save(tmp_path / "twice.keras")
+    network = models.build_autoencoder()
+    weights = network.get_weights()
+    network.save(tmp_path / "once.keras")
+    network.set_weights([2 * weight for weight in weights])
+    network.save(tmp_path / "twice.keras")
     output = tmp_path / "mean.keras"
-    arguments = ["--init", "unet", "--average", str(tmp_path / "twice.keras"), "--learning-rate", "1e-12"]
-    assert main([str(photo_folder), *TINY, *arguments, "--epochs", "1", "--output", str(output)]) == 0
-    expected = [1.5 * weight for weight in models.load_model("unet").get_weights()]
-    for weight, right in zip(models.load_model(str(output)).get_weights(), expected, strict=True):
-        np.testing.assert_allclose(weight, right, rtol=1e-4, atol=1e-6)
+    options = [
+        "--arch",
+        "autoencoder",
+        "--init",
+        tmp_path / "once.keras",
+        "--average",
+        tmp_path / "twice.keras",
+    ]
+    options += ["--learning-rate", "1e-12", "--epochs", "1", "--output", output]
+    assert main([str(photo_folder), *TINY, *map(str, options)]) == 0
+    for mean, weight in zip(models.load_model(str(output)).get_weights(), weights, strict=True):
+        np.testing.assert_allclose(mean, 1.5 * weight, rtol=1e-4, atol=1e-6)
     assert json.loads(output.with_suffix(".json").read_text())["averaged_with"] == [{}]

@@ -1,10 +1,12 @@
 """Films through the command line and the interfaces for notebooks."""
 
+import functools
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,7 @@ def colour(tiny_model_file, monkeypatch, tmp_path):
         assert predict.main([str(path), "--model", str(tiny_model_file), "--quiet", *options]) == 0
         return path.with_name(f"{path.stem}_color{path.suffix}")
 
+    run.model = tiny_model_file
     return run
 
 
@@ -138,7 +141,9 @@ def test_compare_writes_both_side_by_side(film, colour):
 
 def start(film, model):
     command = [sys.executable, "-m", "nxap_color.predict", str(film), "--model", str(model), "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # Who runs the tests in the background may ignore Ctrl-C, which children take over.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)
 
 
 def wait_for(folder, name, process):
@@ -308,4 +313,15 @@ def test_a_full_disk_is_reported_with_the_frame(tmp_path, tiny_model_file):
     assert done.returncode == 1
     assert re.search(rf"error: {film}: Frame \d+: It cannot be encoded", done.stderr), done.stderr
     assert "Traceback" not in done.stderr
-    assert not film.with_name("film_color.mp4").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_names_that_ffmpeg_could_take_for_something_else(film, colour):
+    """A colon is not an address, nor a leading dash an option, nor a quote the end of a name."""
+    folder = film.with_name("-f")
+    folder.mkdir()
+    for name in ("12:30 it's film é.mp4", "-y.mp4"):
+        path = Path("-f") / name
+        path.write_bytes(film.read_bytes())
+        assert predict.main(["--model", str(colour.model), "--quiet", "--", str(path)]) == 0
+        assert times(path.with_name(f"{path.stem}_color.mp4").resolve()) == times(film)
