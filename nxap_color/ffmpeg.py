@@ -12,43 +12,42 @@ class FilmError(ValueError):
 
 
 def start(*options, level="error", **streams):
-    """Starts ffmpeg; its log, no finer than `level`, comes through the pipe `stderr`.
+    """Starts ffmpeg; its log, no finer than `level`, comes through a pipe unless `stderr` says otherwise.
 
     Args:
         *options: its options, texts or numbers, and `Path`s of files.
         level: one of its log levels.
-        **streams: `stdin` and `stdout`, as `subprocess.Popen` takes them.
+        **streams: `stdin`, `stdout`, `stderr` and `cwd`, as `subprocess.Popen` takes them.
 
     Returns:
         `subprocess.Popen`.
     """
     # Without the prefix, names with a colon would be taken for addresses, and some for options.
-    options = [f"file:{option}" if isinstance(option, Path) else str(option) for option in options]
+    options = [f"file:{option.absolute()}" if isinstance(option, Path) else str(option) for option in options]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostats", "-y", "-loglevel", level]
-    if "stdin" not in streams:
-        streams["stdin"] = subprocess.DEVNULL
-    return subprocess.Popen([*command, *options], stderr=subprocess.PIPE, **streams)
+    streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen([*command, *options], **streams)
 
 
-def run(*options, level="error", check=True, output=False):
+def run(*options, level="error", check=True, cwd=None):
     """Runs ffmpeg to its end.
 
     Args:
         *options, level: as in `start`.
         check: whether failing is an error.
-        output: whether to return what it wrote to standard output, instead of its log.
+        cwd: the folder to run in, or None for the present one.
 
     Returns:
-        A text.
+        Its log, a text.
 
     Raises:
         FilmError: if it fails and `check` is set.
     """
-    process = start(*options, level=level, stdout=subprocess.PIPE)
-    out, log = (stream.decode(errors="replace") for stream in process.communicate())
+    process = start(*options, level=level, stdout=subprocess.DEVNULL, cwd=cwd)
+    log = process.communicate()[1].decode(errors="replace")
     if check and process.returncode:
         raise FilmError(f"It cannot be written ({last_words(log)}).")
-    return out if output else log
+    return log
 
 
 def last_words(log):

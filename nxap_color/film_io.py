@@ -17,6 +17,8 @@ from nxap_color import ffmpeg
 FILM_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm"))
 # In films luma runs from 16, black, to 235, white (ITU-R BT.601).
 _BLACK, _WHITE = 16, 235
+_NO_TIME = -(2**63)  # of a packet, in ffmpeg's words AV_NOPTS_VALUE
+_TOO_DAMAGED = 69  # how ffmpeg ends after many frames that it could not decode
 _HD_HEIGHT = 720  # from here on players take films that do not say for BT.709
 
 
@@ -34,6 +36,7 @@ class Film:
         fps: `Fraction`, frames per second, the mean for variable rates.
         times: sorted list of ticks, when frames are due; empty if the file does not tell.
         last_duration: ticks for which the last frame is shown; 0 if the file does not tell.
+        losses: list of texts on what of its picture cannot be kept.
     """
 
     path: Path
@@ -46,12 +49,12 @@ class Film:
     fps: Fraction
     times: list
     last_duration: int
+    losses: list
 
     @property
     def is_variable(self):
         """Whether its frames come at a variable rate, beyond what rounding to ticks explains."""
-        steps = np.diff(self.times)
-        return bool(len(steps) and np.ptp(steps) > 2)
+        return _is_variable(self.times)
 
     @property
     def chroma_size(self):
@@ -62,6 +65,11 @@ class Film:
     def has_full_chroma(self):
         """Whether colours are stored at full size: what halves a side needs it to be even."""
         return bool(self.width % 2 or self.height % 2)
+
+
+def _is_variable(times):
+    steps = np.diff(times)
+    return bool(len(steps) and np.ptp(steps) > 2)
 
 
 @dataclass
@@ -117,12 +125,20 @@ def probe(path):
         "-noautorotate", "-i", path, "-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo=checksum=0",
         "-f", "null", "-", level="info", check=False,
     )  # fmt: skip
-    found = re.search(r"n: *0 pts:.* sar:(\d+)/(\d+) s:(\d+)x(\d+) ", report)
+    found = re.search(r"n: *0 pts:.* fmt:(\S+) .*sar:(\d+)/(\d+) s:(\d+)x(\d+) i:(\w)", report)
     config = re.search(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)", report)
     if not found or not config:
         raise ffmpeg.FilmError(f"This is no film that can be read ({ffmpeg.last_words(report)}).")
-    sar_width, sar_height, width, height = map(int, found.groups())
+    pixels, *numbers, field = found.groups()
+    sar_width, sar_height, width, height = map(int, numbers)
+    losses = ["the picture was written with 8 bits"] if re.search(r"\d(le|be)$", pixels) else []
+    if field in "TB":
+        losses.append("the film is interlaced, the result is not marked so: deinterlace it first")
+    time_base = Fraction(int(config[1]), int(config[2]))
+    times, last_duration = _packet_times(path)
     rate = Fraction(int(config[3]), int(config[4]) or 1)
+    if _is_variable(times):  # for which the rate above is a guess
+        rate = (len(times) - 1) / ((times[-1] - times[0]) * time_base)
     rotation = re.search(r"rotation of (-?[\d.]+) degrees", report)
     # Of the several lines that name a colour space the filter's own is the stored frame's.
     is_hd = re.search(r"color_space:bt709", report) or (
@@ -131,19 +147,25 @@ def probe(path):
     return Film(
         path, width, height, round(float(rotation[1]) / 90) % 4 if rotation else 0,
         "bt709" if is_hd else "bt601", Fraction(sar_width or 1, sar_height or 1),
-        Fraction(int(config[1]), int(config[2])), rate or Fraction(25), *_packet_times(path),
+        time_base, rate or Fraction(25), times, last_duration, losses,
     )  # fmt: skip
 
 
 def _packet_times(path):
     """When frames are due, and how long the last one is shown, from packets alone: faster than decoding."""
+    times, latest, last_duration = [], _NO_TIME, 0
     options = ("-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-")
-    rows = ffmpeg.run("-i", path, *options, check=False, output=True).splitlines()
-    packets = [[cell.strip() for cell in row.split(",")] for row in rows if row[:1].isdigit()]
-    if not packets or not all(re.fullmatch(r"-?\d+", packet[2]) for packet in packets):
+    with ffmpeg.start("-i", path, *options, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        for row in process.stdout:
+            if not row[:1].isdigit():
+                continue
+            _, _, time, duration = map(int, row.split(b",")[:4])
+            if time > latest:
+                latest, last_duration = time, duration
+            times.append(time)
+    if _NO_TIME in times:  # AVI, for one, does not store them
         return [], 0
-    durations = {int(packet[2]): int(packet[3]) for packet in packets}
-    return sorted(durations), durations[max(durations)]
+    return sorted(set(times)), last_duration
 
 
 def read_film(film):
@@ -231,6 +253,9 @@ class _Decoder:
         while True:
             data = self.process.stdout.read(self.bytes)
             if len(data) < self.bytes:
+                self.listener.join()
+                if data or self.process.wait() not in (0, _TOO_DAMAGED):
+                    raise ffmpeg.FilmError(f"The decoder broke off ({ffmpeg.last_words(self.words)}).")
                 return
             yield np.frombuffer(data, "uint8", pixels).reshape(self.shape), *self.times.get()
 

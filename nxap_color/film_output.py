@@ -1,9 +1,9 @@
 """Writes films: frames with their times, then the sound and all else of the source."""
 
 import contextlib
-import re
 import struct
 import subprocess
+import tempfile
 import uuid
 
 import numpy as np
@@ -53,6 +53,7 @@ def plan_streams(film, suffix, folder):
     text = ["-map", "1:s?", "-c:s", _SUBTITLES.get(suffix, "copy")]
     plans = {
         "": ["-map", "1:a?", "-map", "1:s?", "-map", "1:t?", "-c", "copy"],
+        "attached files were left out": ["-map", "1:a?", "-map", "1:s?", "-c", "copy"],
         "subtitles were converted": ["-map", "1:a?", "-c:a", "copy", *text],
         "subtitles were left out, which this container cannot hold": ["-map", "1:a?", "-c:a", "copy"],
         "sound was converted": [*sound, "-map", "1:s?", "-c:s", "copy"],
@@ -61,16 +62,17 @@ def plan_streams(film, suffix, folder):
     }
     trial = folder / f"trial{suffix}"
     for note, options in plans.items():
-        report = ffmpeg.run(
-            "-f", "lavfi", "-i", "color=size=64x64:duration=1", "-i", film.path, "-map", "0:v", *options,
-            "-c:v", video_codec(suffix, 30)[1], "-t", "1", "-f", _FORMATS.get(suffix, suffix[1:]), trial,
-            check=False,
-        )  # fmt: skip
-        is_written = trial.exists() and trial.stat().st_size > 0
-        trial.unlink(missing_ok=True)
-        if is_written and not re.search(r"(?i)error|could not|invalid|not supported|unsupported", report):
+        try:
+            ffmpeg.run(
+                "-f", "lavfi", "-i", "color=size=64x64:duration=1", "-i", film.path, "-map", "0:v", *options,
+                "-c:v", video_codec(suffix, 30)[1], "-t", "1", "-f", _FORMATS.get(suffix, suffix[1:]), trial,
+            )  # fmt: skip
             return options, note
-    raise ffmpeg.FilmError(f"Nothing can be written as {suffix} here ({ffmpeg.last_words(report)}).")
+        except ffmpeg.FilmError as error:
+            reason = error
+        finally:
+            trial.unlink(missing_ok=True)
+    raise reason
 
 
 def join_segments(film, segments, target, streams):
@@ -79,7 +81,7 @@ def join_segments(film, segments, target, streams):
     Args:
         film: the `Film` that they come from.
         segments: list of (path, first tick), in order.
-        target: `Path` to write; its suffix chooses the container.
+        target: `Path` to write, complete or not at all; its suffix chooses the container.
         streams: list of options, as from `plan_streams`.
 
     Raises:
@@ -108,14 +110,17 @@ def join_segments(film, segments, target, streams):
             f"setts=pts=PTS:dts=DTS:duration=if(gt(PTS*TB\\,{last})\\,{seconds}/TB\\,DURATION)",
         ]
     if suffix in (".mp4", ".m4v", ".mov"):
-        options += ["-movflags", "+faststart+use_metadata_tags"]
+        options += ["-movflags", "+faststart"]
         if film.time_base.numerator == 1:
             options += ["-video_track_timescale", str(film.time_base.denominator)]
-    ffmpeg.run(
-        "-itsoffset", f"{starts[0]}us", *given, "-f", "concat", "-safe", "0", "-i", listing,
-        "-i", film.path, "-map", "0:v", *streams, "-c:v", "copy", "-map_metadata", "1", "-map_chapters", "1",
-        *options, "-f", _FORMATS.get(suffix, suffix[1:]), target,
-    )  # fmt: skip
+    with _complete(target) as unfinished:
+        ffmpeg.run(
+            "-itsoffset", f"{starts[0]}us", *given, "-f", "concat", "-safe", "0", "-i", listing.name,
+            "-i", film.path, "-map", "0:v", *streams, "-c:v", "copy",
+            "-map_metadata", "1", "-map_chapters", "1",
+            *options, "-f", _FORMATS.get(suffix, suffix[1:]), unfinished,
+            cwd=listing.parent,  # the way to a segment may have signs that addresses may not
+        )  # fmt: skip
 
 
 def join_side_by_side(left, right, target, crf):
@@ -130,15 +135,24 @@ def join_side_by_side(left, right, target, crf):
         ffmpeg.FilmError: if it cannot be written.
     """
     suffix = target.suffix.lower()
-    unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{suffix}")
-    try:
-        filters = "[0:V:0]hue=s=0[gray];[gray][1:V:0]hstack,crop=iw:trunc(ih/2)*2,format=yuv420p"
+    filters = "[0:V:0]hue=s=0[gray];[gray][1:V:0]hstack,crop=iw:trunc(ih/2)*2,format=yuv420p"
+    with _complete(target) as unfinished:
         ffmpeg.run(
             "-i", left, "-i", right, "-filter_complex", filters,
             "-fps_mode", "passthrough", "-map", "1:a?", "-c:a", "copy", *video_codec(suffix, crf),
             "-f", _FORMATS.get(suffix, suffix[1:]), unfinished,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _complete(target):
+    """Gives a name to write to, beside `target`, which is replaced if all goes well, and left if not."""
+    unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{target.suffix}")
+    try:
+        yield unfinished
         unfinished.replace(target)
+    except OSError as error:
+        raise ffmpeg.FilmError(f"{target} cannot be written: {error.strerror}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -156,7 +170,8 @@ class FilmWriter:
     """
 
     def __init__(self, path, film, codec):
-        self.path, self.film = path, film
+        # A pipe that nobody reads could fill up, and stop everything. Closed by `__exit__`.
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115
         # YV24 has the colour planes in the order Cr, Cb.
         self.tag, self.order = (b"YV24", (1, 0)) if film.has_full_chroma else (b"I420", (0, 1))
         space = _PRIMARIES[film.matrix]
@@ -164,7 +179,8 @@ class FilmWriter:
         aspect = f"setsar={film.pixel_aspect.numerator}/{film.pixel_aspect.denominator}"
         self.process = ffmpeg.start(
             "-f", "ivf", "-i", "pipe:0", "-vf", f"{tags},{aspect}", "-fps_mode", "passthrough",
-            *codec, "-f", "nut", path, stdin=subprocess.PIPE,
+            "-enc_time_base", film.time_base, *codec, "-f", "nut", path,
+            stdin=subprocess.PIPE, stderr=self.log,
         )  # fmt: skip
         ticks = film.time_base
         self._send(
@@ -197,7 +213,9 @@ class FilmWriter:
     def _words(self):
         with contextlib.suppress(OSError):
             self.process.stdin.close()
-        return ffmpeg.last_words(self.process.stderr.read().decode(errors="replace"))
+        self.process.wait()
+        self.log.seek(0)
+        return ffmpeg.last_words(self.log.read().decode(errors="replace"))
 
     def __enter__(self):
         return self
@@ -206,6 +224,6 @@ class FilmWriter:
         if kind is not None:
             self.process.kill()
         words = self._words()
-        self.process.stderr.close()
-        if self.process.wait() and kind is None:
+        self.log.close()
+        if self.process.returncode and kind is None:
             raise ffmpeg.FilmError(f"It cannot be encoded ({words}).")

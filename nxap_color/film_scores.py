@@ -102,7 +102,7 @@ class _Scores:
 
     def summarize(self):
         return {
-            "psnr": float(np.mean(self.psnr)) if self.psnr else float("inf"),
+            **({"psnr": float(np.mean(self.psnr))} if self.psnr else {}),
             "colorfulness": float(np.mean(self.colorfulness)),
             "cdc": consistency(self.histograms),
             "warp_error": float(np.mean(self.warp_errors)) if self.warp_errors else 0.0,
@@ -148,7 +148,8 @@ def film_table(results):
     lines = [" " * 16 + "".join(f"{column:>12}" for column in COLUMNS)]
     for label, row in results.items():
         cells = (
-            f"{row['psnr']:.2f}", f"{row['colorfulness'] / max(truth['colorfulness'], 1e-9):.2f}",
+            f"{row['psnr']:.2f}" if "psnr" in row else "",
+            f"{row['colorfulness'] / max(truth['colorfulness'], 1e-9):.2f}",
             f"{row['cdc']:.5f}", f"{row['warp_error']:.3f}",
             f"{row['warp_error'] / max(single['warp_error'], 1e-9):.2f}",
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -27,8 +28,8 @@ class SegmentStore:
     Attributes:
         folder: where the segments lie.
         segments: list of dicts, for each finished segment its "path", the number of its "frames", the
-            "time" of the first, the numbers of "broken" ones, and the "lightness" and "ab" of the last,
-            from which `SteadyColour` goes on.
+            "time" of the first, and the numbers of "broken" ones; of the last segment also the "lightness"
+            and "ab" of its last frame, from which `SteadyColour` goes on.
     """
 
     def __init__(self, target, settings):
@@ -45,9 +46,8 @@ class SegmentStore:
                 settings_file.write_text(text, encoding="utf-8")
             except OSError as error:
                 raise FilmError(f"Nothing can be written to {target.parent}: {error.strerror}.") from error
-        while (record := self.next_path.with_suffix(".npz")).exists():
-            with np.load(record) as kept:
-                self.segments.append({"path": self.next_path, **{key: kept[key] for key in kept}})
+        while record := _read(self.next_path):
+            self._append(record)
 
     @property
     def next_path(self):
@@ -66,11 +66,35 @@ class SegmentStore:
             **record: what `segments` says of it, but for its path.
         """
         path = self.next_path
-        unfinished = path.with_suffix(".part.npz")
-        np.savez(unfinished, **record)
-        unfinished.replace(path.with_suffix(".npz"))
-        self.segments.append({"path": path, **record})
+        unfinished = path.with_suffix(".part")
+        try:
+            # The segment reaches the disk before the word that it is complete, even in a power cut.
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+            with unfinished.open("wb") as file:
+                np.savez(file, size=path.stat().st_size, **record)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path.with_suffix(".npz"))
+        except OSError as error:
+            raise FilmError(f"Nothing can be written to {self.folder.parent}: {error.strerror}.") from error
+        self._append({"path": path, **record})
+
+    def _append(self, record):
+        for before in self.segments[-1:]:  # only the last one is gone on from
+            before.pop("lightness"), before.pop("ab")
+        self.segments.append(record)
 
     def remove(self):
         """Throws everything away."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(path):
+    """The record of a segment, a dict; None if it is missing, or was not written to its end."""
+    try:
+        with np.load(path.with_suffix(".npz")) as kept:
+            record = {"path": path, **{key: kept[key] for key in kept}}
+        return record if record["size"] == path.stat().st_size else None
+    except Exception:  # NumPy raises almost anything on damaged files
+        return None

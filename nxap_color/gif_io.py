@@ -89,10 +89,16 @@ class GifWriter:
         path: path object.
         palette: uint8 array (255, 3), as from `choose_palette`.
         loop: as from `loop_count`.
+        has_holes: whether any frame is transparent anywhere.
     """
 
-    def __init__(self, path, palette, loop):
+    def __init__(self, path, palette, loop, has_holes):
         self.path, self.loop = path, loop
+        self.options = {"disposal": _DISPOSE_KEEP}
+        if has_holes:
+            # It is after a frame that the canvas is cleared, for the holes of the next one; to nothing
+            # only if the frame, although opaque itself, names an index for that.
+            self.options = {"disposal": _DISPOSE_CLEAR, "transparency": len(palette)}
         # The last index stands for transparency.
         self.palette = np.concatenate([palette, np.zeros((256 - len(palette), 3), "uint8")])
         self.transparent = len(palette)
@@ -101,23 +107,23 @@ class GifWriter:
         self.stream = None
 
     def write(self, frame):
-        """Adds a `GifFrame`."""
+        """Adds a `GifFrame`. Raises FilmError if there is no place for it."""
         height, width = frame.rgb.shape[:2]
         rows, columns = np.indices((height, width)) % 8
         dithered = frame.rgb + _dither_pattern()[rows, columns, None]
         red, green, blue = np.moveaxis(np.clip(dithered, 0, 255).astype("uint8") // (256 // _LEVELS), -1, 0)
         indices = self.nearest[red, green, blue]
-        options = {"duration": frame.duration, "disposal": _DISPOSE_KEEP}
-        if not frame.is_opaque.all():
-            indices = np.where(frame.is_opaque, indices, np.uint8(self.transparent))
-            options.update(disposal=_DISPOSE_CLEAR, transparency=self.transparent)
+        indices = np.where(frame.is_opaque, indices, np.uint8(self.transparent))
         picture = Image.fromarray(indices, "P")
         picture.putpalette(self.palette.tobytes())
-        if self.stream is None:
-            self.stream = self.unfinished.open("wb")
-            info = {} if self.loop is None else {"loop": self.loop}
-            self.stream.writelines(GifImagePlugin.getheader(picture.copy(), None, info)[0])
-        self.stream.writelines(GifImagePlugin.getdata(picture, **options))
+        try:
+            if self.stream is None:
+                self.stream = self.unfinished.open("wb")
+                info = {} if self.loop is None else {"loop": self.loop}
+                self.stream.writelines(GifImagePlugin.getheader(picture.copy(), None, info)[0])
+            self.stream.writelines(GifImagePlugin.getdata(picture, duration=frame.duration, **self.options))
+        except OSError as error:
+            raise FilmError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def __enter__(self):
         return self

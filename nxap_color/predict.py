@@ -36,7 +36,7 @@ def make_parser():
     )  # fmt: skip
     add(
         "--crf", type=whole_between(0, 51), default=DEFAULT_CRF, metavar="N",
-        help=f"quality of films: 0 loses nothing, 51 is small and poor (default: {DEFAULT_CRF})",
+        help=f"quality of films: 0 is the best, 51 small and poor (default: {DEFAULT_CRF})",
     )  # fmt: skip
     add("--compare", action="store_true", help="also write before and after side by side")
     add("--overwrite", action="store_true", help="replace outputs that exist")
@@ -148,7 +148,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        print("stopped; the same command, without --overwrite, goes on where it was", file=sys.stderr)
         return 130
     if len(written) == 1:
         print(f"wrote {written[0]}")

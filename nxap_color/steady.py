@@ -12,6 +12,7 @@ MEMORY = 1.2
 # many 8-bit steps, is hardly believed.
 _ROUND_TRIP = 1.0
 _LIGHTNESS_CHANGE = 12.0
+_LEAST_SIDE = 16
 # Below this mean confidence nothing of the last frame is seen again: a new shot. Hard cuts stay below
 # 0.06, the fastest motion tried above 0.4.
 CUT_CONFIDENCE = 0.2
@@ -84,14 +85,21 @@ class SteadyColour:
     def _motion(self, lightness):
         """Flow (H, W, 2) from this frame to the last one, in pixels, and how far to trust it, in [0, 1]."""
         last = self.previous[0]
+        if min(last.shape) < _LEAST_SIDE:  # too small for OpenCV: as if nothing moved
+            backward = np.zeros((*last.shape, 2), "float32")
+            return backward, self._confidence(lightness, last, backward, 0.0)
         backward = self.flow.calc(lightness, last, None)
         forward = self.flow.calc(last, lightness, None)
         round_trip = round_trip_error(backward, forward)
+        return backward, self._confidence(lightness, last, backward, round_trip)
+
+    def _confidence(self, lightness, last, backward, round_trip):
+        """How far to trust a flow, (H, W) in [0, 1], from its round trip and the change of lightness."""
         change = warp(last.astype("float32"), backward) - lightness
         change -= np.median(change)  # old films change their exposure from frame to frame
         change = cv2.blur(np.abs(change), (3, 3))  # grain is no motion
         exponent = (round_trip / _ROUND_TRIP) ** 2 + (change / _LIGHTNESS_CHANGE) ** 2
-        return backward, np.exp(-0.5 * exponent)
+        return np.exp(-0.5 * exponent)
 
 
 def warp(picture, flow):

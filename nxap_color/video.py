@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import itertools
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -89,7 +88,7 @@ def follow_colours(colorizer, frames, steady, turns=0):
     Raises:
         ValueError: if the frames are not of one size.
     """
-    frames = iter(frames)
+    frames = _of_one_size(frames)
     batches = iter(lambda: list(itertools.islice(frames, BATCH_SIZE)), [])
     answers = (ask_network(colorizer, batch, turns) for batch in _ahead(batches))
     for batch, grays, colours in _ahead(answers):
@@ -112,18 +111,20 @@ def ask_network(colorizer, frames, turns=0):
     Returns:
         The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours
         for these, float32 arrays (h / stride, w / stride, 2), ab units.
-
-    Raises:
-        ValueError: if the frames are not of one size.
     """
-    shape = frames[0].luma.shape
-    for frame in frames:
-        if frame.luma.shape != shape:
-            raise ValueError(f"Frames must be of one size, received {frame.luma.shape} after {shape}.")
-    size = colorizer.input_size(*shape)
+    size = colorizer.input_size(*frames[0].luma.shape)
     grays = [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
     inputs = [luma_chroma.gray_to_lightness(gray)[..., None] / color.LIGHTNESS_SCALE - 1.0 for gray in grays]
     return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
+
+
+def _of_one_size(frames):
+    shape = None
+    for frame in frames:
+        shape = shape or frame.luma.shape
+        if frame.luma.shape != shape:
+            raise ValueError(f"Frames must be of one size, received {frame.luma.shape} after {shape}.")
+        yield frame
 
 
 def _ahead(items):
@@ -196,8 +197,8 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     """
     source, target = Path(source), Path(target)
     film, suffix = film_io.probe(source), target.suffix.lower()
+    _check_target(source, target)
     store = SegmentStore(target, _settings(colorizer, film, crf, memory))
-    streams, note = film_output.plan_streams(film, suffix, store.folder)
     steady = SteadyColour(float(film.fps), memory)
     if store.segments:
         steady.previous = (store.segments[-1]["lightness"], store.segments[-1]["ab"])
@@ -205,6 +206,7 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     coloured = follow_colours(colorizer, frames, steady, film.turns)
     codec, total = film_output.video_codec(suffix, crf, film.is_variable), len(film.times) or None
     try:
+        streams, note = film_output.plan_streams(film, suffix, store.folder)
         with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
             while segment := list(itertools.islice(coloured, 1)):
                 part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
@@ -214,15 +216,18 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
             store.remove()
         raise
     segments = [(s["path"], int(s["time"])) for s in store.segments]
-    unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{target.suffix}")
-    try:
-        film_output.join_segments(film, segments, unfinished, streams)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    film_output.join_segments(film, segments, target, streams)
     broken = np.concatenate([segment["broken"] for segment in store.segments])
     store.remove()
-    return [note] * bool(note) + _describe_broken(broken)
+    return [note] * bool(note) + film.losses + _describe_broken(broken)
+
+
+def _check_target(source, target):
+    """Raises FilmError before any work is done for a result that could not, or must not, be written."""
+    if target.is_dir():
+        raise FilmError(f"{target} is a folder: name a file for the result.")
+    if target.exists() and target.samefile(source):
+        raise FilmError(f"The result would replace the source {source}: name another file.")
 
 
 def _describe_broken(numbers):
@@ -281,7 +286,11 @@ def colorize_gif(colorizer, source, target, memory=MEMORY, quiet=True):
         FilmError: if the GIF cannot be read or the result cannot be written.
     """
     source, target = Path(source), Path(target)
-    durations = [frame.duration for frame in gif_io.read_gif(source)]
+    durations, has_holes = [], False
+    for frame in gif_io.read_gif(source):
+        durations.append(frame.duration)
+        has_holes |= not frame.is_opaque.all()
+    _check_target(source, target)
     shown = [duration or _UNSAID_DURATION for duration in durations]
     fps = 1000.0 * len(shown) / sum(shown)
     step = -(-len(durations) // _PALETTE_FRAMES)
@@ -295,7 +304,7 @@ def colorize_gif(colorizer, source, target, memory=MEMORY, quiet=True):
             yield frame.rgb
 
     bar = tqdm(total=len(durations), unit="frame", disable=quiet or None)
-    with bar, gif_io.GifWriter(target, palette, gif_io.loop_count(source)) as writer:
+    with bar, gif_io.GifWriter(target, palette, gif_io.loop_count(source), has_holes) as writer:
         for rgb in colorize_frames(colorizer, pictures(), fps, memory):
             writer.write(dataclasses.replace(waiting.popleft(), rgb=rgb))
             bar.update()
@@ -319,9 +328,10 @@ def compare_films(before, after, target, crf=film_output.DEFAULT_CRF):
         film_output.join_side_by_side(before, after, target, crf)
         return
     frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
-    first = [_beside(*pair).rgb for pair in itertools.islice(frames, 1)]
+    first = [_beside(*pair) for pair in itertools.islice(frames, 1)]
     frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
-    with gif_io.GifWriter(target, gif_io.choose_palette(first), gif_io.loop_count(before)) as writer:
+    palette, loop = gif_io.choose_palette([beside.rgb for beside in first]), gif_io.loop_count(before)
+    with gif_io.GifWriter(target, palette, loop, has_holes=True) as writer:
         for pair in frames:
             writer.write(_beside(*pair))
 

@@ -13,18 +13,22 @@ DURATIONS = [50, 120, 30, 500, 100, 70]
 
 @pytest.fixture
 def pictures(sample_rgb):
-    """Six gray pictures, RGBA; the third is the same as the second; one corner is transparent."""
+    """Six gray pictures, RGBA, the second and third the same; in all but the fourth a corner is a hole."""
     gray = np.asarray(Image.fromarray(sample_rgb).convert("L").resize((96, 64)))
     alpha = np.full(gray.shape, 255, "uint8")
     alpha[:16, :16] = 0
-    shifts = (0, 4, 4, 8, 12, 16)
-    return [Image.fromarray(np.dstack([np.roll(gray, s, 1)] * 3 + [alpha]), "RGBA") for s in shifts]
+    holes, whole, shifts = alpha, np.full_like(alpha, 255), (0, 4, 4, 8, 12, 16)
+    alphas = (holes, holes, holes, whole, holes, holes[::-1])
+    return [
+        Image.fromarray(np.dstack([np.roll(gray, shift, 1)] * 3 + [alpha]), "RGBA")
+        for shift, alpha in zip(shifts, alphas, strict=True)
+    ]
 
 
 @pytest.fixture
 def gif(tmp_path, pictures):
     path = tmp_path / "old.gif"
-    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 3) as writer:
+    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 3, True) as writer:
         for picture, duration in zip(pictures, DURATIONS, strict=True):
             rgba = np.asarray(picture)
             writer.write(gif_io.GifFrame(rgba[..., :3], rgba[..., 3] > 0, duration))
@@ -72,7 +76,7 @@ def test_a_gif_by_pillow_with_disposal_and_no_loop(tmp_path, pictures, tiny_mode
 def test_what_stands_still_does_not_flicker(tmp_path, pictures, tiny_model_file):
     """One palette and a dithering that stands still: equal frames come out equal."""
     path = tmp_path / "old.gif"
-    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0) as writer:
+    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0, False) as writer:
         for _ in range(4):
             writer.write(gif_io.GifFrame(np.asarray(pictures[0])[..., :3], np.ones((64, 96), bool), 100))
     _, durations, frames = look(colour(path, tiny_model_file))
@@ -80,10 +84,20 @@ def test_what_stands_still_does_not_flicker(tmp_path, pictures, tiny_model_file)
     assert (frames == frames[0]).all()
 
 
+def test_a_divider_of_a_few_rows(tmp_path, tiny_model_file):
+    """Too flat for OpenCV's flow, which would take the whole process along."""
+    path = tmp_path / "old.gif"
+    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0, False) as writer:
+        for number in range(3):
+            rgb = np.full((10, 600, 3), 60 + number, "uint8")
+            writer.write(gif_io.GifFrame(rgb, np.ones((10, 600), bool), 100))
+    assert look(colour(path, tiny_model_file))[2].shape == (3, 10, 600, 4)
+
+
 def test_dithering_keeps_the_mean_colour(tmp_path):
     """A gray between two of the palette becomes a mixture of these."""
     palette = np.repeat(np.uint8([96, 108])[:, None], 3, axis=1)
-    with gif_io.GifWriter(tmp_path / "gray.gif", palette, 0) as writer:
+    with gif_io.GifWriter(tmp_path / "gray.gif", palette, 0, False) as writer:
         writer.write(gif_io.GifFrame(np.full((64, 64, 3), 101, "uint8"), np.ones((64, 64), bool), 100))
     frames = look(tmp_path / "gray.gif")[2]
     assert set(np.unique(frames[..., :3])) == {96, 108}

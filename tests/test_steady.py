@@ -107,6 +107,16 @@ def test_without_memory_frames_are_on_their_own(scene):
         np.testing.assert_allclose(steady.follow(gray, seen)[0], seen, atol=1e-4)
 
 
+@pytest.mark.parametrize("height", [1, 2, 5, 7, 8])
+def test_flat_pictures_are_blended_where_they_are(height):
+    steady, ab = SteadyColour(25), np.ones((height, 96, 2), "float32")
+    gray = np.full((4 * height, 384), 100, "uint8")
+    steady.follow(gray, ab)
+    result, is_cut = steady.follow(gray, np.zeros_like(ab))
+    assert not is_cut
+    np.testing.assert_allclose(result, steady.share, rtol=1e-3)
+
+
 def test_warp_fetches_from_where_the_flow_points():
     picture = np.arange(48, dtype="float32").reshape(6, 8)
     flow = np.zeros((6, 8, 2), "float32")

@@ -19,7 +19,7 @@ from nxap_color import film_io, luma_chroma, predict
 from nxap_color.colorizer import Colorizer
 from nxap_color.ffmpeg import FilmError
 from nxap_color.film_io import Frame
-from nxap_color.film_segments import SEGMENT_FRAMES
+from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import SteadyColour
 from nxap_color.video import colorize_frames, colorize_video, follow_colours
 
@@ -179,6 +179,62 @@ def test_a_stopped_film_goes_on_and_ends_the_same(stop, tmp_path, tiny_model_fil
     assert left == ["long.mp4", "long_color.mp4", "whole_color.mp4"]
 
 
+def test_films_of_several_segments_keep_their_times(tmp_path, tiny_model):
+    """30 frames a second, then fewer, each late by a little; over three segments."""
+    steady, film = tmp_path / "steady.mp4", tmp_path / "variable.mp4"
+    ffmpeg(*pattern(seconds=17, size="64x48", rate="30"), *H264, "-bf", "0", steady)
+    later = r"setts=ts='(N+max(0\,N-300)+mod(N\,5)/3)/30/TB'"
+    ffmpeg("-i", steady, "-c", "copy", "-bsf:v", later, film)
+    assert film_io.probe(film).is_variable
+    colorize_video(Colorizer(tiny_model, 32), film, tmp_path / "result.mp4")
+    expected, result = (film_io.probe(path) for path in (film, tmp_path / "result.mp4"))
+    assert len(expected.times) == 510
+    seconds = [np.array(some.times) * float(some.time_base) for some in (expected, result)]
+    np.testing.assert_allclose(seconds[1], seconds[0], atol=0.001)
+    assert report(tmp_path / "result.mp4")["duration"] == report(film)["duration"]
+
+
+def test_a_torn_record_is_done_again(film, tmp_path, tiny_model):
+    """As a power cut may leave it: the record of a segment is there, but not whole."""
+    colorizer, target = Colorizer(tiny_model, 64), tmp_path / "result.mp4"
+    settings = {"any": 1}
+    store = SegmentStore(target, settings)
+    store.next_path.write_bytes(b"segment")
+    store.finish(frames=3, time=0, broken=np.zeros(0, int), lightness=np.zeros(1), ab=np.zeros(1))
+    assert SegmentStore(target, settings).frames == 3
+    record = store.folder / "00000.npz"
+    whole = record.read_bytes()
+    for torn in (b"", whole[: len(whole) // 2]):
+        record.write_bytes(torn)
+        assert SegmentStore(target, settings).frames == 0
+    record.write_bytes(whole)
+    (store.folder / "00000.nut").write_bytes(b"seg")
+    assert SegmentStore(target, settings).frames == 0
+    colorize_video(colorizer, film, target)
+    assert times(target) == times(film)
+
+
+def test_a_film_is_not_replaced_by_its_result(film, tmp_path, tiny_model):
+    before = film.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(film)
+    for target in (film, tmp_path / "link.mp4"):
+        with pytest.raises(FilmError, match="would replace the source"):
+            colorize_video(Colorizer(tiny_model, 64), film, target)
+    with pytest.raises(FilmError, match="is a folder"):
+        colorize_video(Colorizer(tiny_model, 64), film, tmp_path)
+    assert film.read_bytes() == before
+
+
+def test_what_the_format_loses_is_noted(tmp_path, tiny_model):
+    film = tmp_path / "deep.mkv"
+    options = ("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-vf", "setfield=tff")
+    ffmpeg(*pattern(), *options, tmp_path / "interlaced.mkv")
+    ffmpeg(*pattern(), "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", film)
+    for source, word in ((film, "8 bits"), (tmp_path / "interlaced.mkv", "interlaced")):
+        notes = colorize_video(Colorizer(tiny_model, 64), source, tmp_path / "result.mkv")
+        assert len(notes) == 1 and word in notes[0]
+
+
 def test_other_settings_start_anew(film, tmp_path, tiny_model):
     target = tmp_path / "result.mp4"
     colorize_video(Colorizer(tiny_model, 64), film, target, crf=40)
@@ -199,12 +255,13 @@ def damage(path, number, kind):
     path.write_bytes(data.replace(packet, spoiled))
 
 
-def test_a_broken_frame_costs_that_frame_only(tmp_path, tiny_model_file, capsys):
+@pytest.mark.parametrize("number", [1, 12, 24])
+def test_a_broken_frame_costs_that_frame_only(number, tmp_path, tiny_model_file, capsys):
     film = tmp_path / "broken.avi"
     ffmpeg(*pattern(), "-c:v", "mjpeg", "-q:v", "2", film)
-    damage(film, 12, "lost")
+    damage(film, number, "lost")
     assert predict.main([str(film), "--model", str(tiny_model_file)]) == 0
-    assert "1 broken frame kept the colours before it: number 12" in capsys.readouterr().out
+    assert f"1 broken frame kept the colours before it: number {number}" in capsys.readouterr().out
     assert len(times(film.with_name("broken_color.avi"))) == 25
 
 
@@ -245,7 +302,7 @@ def test_frames_of_other_kinds_are_refused(tiny_model):
     for frames, reason in (
         ([np.zeros((9, 9), "uint8")], "uint8"),
         ([np.zeros((9, 9, 3))], "float64"),
-        ([np.zeros((9, 9, 3), "uint8"), np.zeros((9, 8, 3), "uint8")], "one size"),
+        ([np.zeros((9, 9, 3), "uint8")] * 8 + [np.zeros((9, 8, 3), "uint8")], "one size"),
     ):
         with pytest.raises(ValueError, match=reason):
             list(colorize_frames(colorizer, frames))
@@ -318,10 +375,10 @@ def test_a_full_disk_is_reported_with_the_frame(tmp_path, tiny_model_file):
 
 def test_names_that_ffmpeg_could_take_for_something_else(film, colour):
     """A colon is not an address, nor a leading dash an option, nor a quote the end of a name."""
-    folder = film.with_name("-f")
+    folder = film.with_name("-f a#b?c%d")
     folder.mkdir()
     for name in ("12:30 it's film é.mp4", "-y.mp4"):
-        path = Path("-f") / name
+        path = Path(folder.name) / name
         path.write_bytes(film.read_bytes())
         assert predict.main(["--model", str(colour.model), "--quiet", "--", str(path)]) == 0
         assert times(path.with_name(f"{path.stem}_color.mp4").resolve()) == times(film)
