@@ -68,16 +68,17 @@ def colorize_file(colorizer, job, overwrite=False, crf=DEFAULT_CRF, quiet=True):
     if job.kind == "photo":
         _colorize_photo(colorizer, job, wanted)
         return []
-    from nxap_color import video  # here, for the sake of a quick --help
+    from nxap_color import film_output, gifs, video  # here, for the sake of a quick --help
 
-    notes = []
-    if job.target in wanted:
-        if job.kind == "GIF":
-            notes = video.colorize_gif(colorizer, job.source, job.target, quiet=quiet)
-        else:
-            notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
-    if job.compare in wanted:
-        video.compare_films(job.source, job.target, job.compare, crf)
+    notes, is_gif = [], job.kind == "GIF"
+    if job.target in wanted and is_gif:
+        notes = gifs.colorize_gif(colorizer, job.source, job.target, quiet=quiet)
+    elif job.target in wanted:
+        notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
+    if job.compare in wanted and is_gif:
+        gifs.compare_gifs(job.source, job.target, job.compare)
+    elif job.compare in wanted:
+        film_output.join_side_by_side(job.source, job.target, job.compare, crf)
     return notes
 
 

@@ -1,7 +1,5 @@
 """Films and streams of frames in colour that holds: `colorize_video`, `colorize_frames`."""
 
-import collections
-import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,16 +9,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from nxap_color import color, film_io, film_output, gif_io, luma_chroma
+from nxap_color import color, film_io, film_output, luma_chroma
 from nxap_color.colorizer import BATCH_SIZE
 from nxap_color.ffmpeg import FilmError
 from nxap_color.film_io import Frame
 from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import MEMORY, SteadyColour
-
-# What browsers show frames of a GIF for that give no duration, in milliseconds.
-_UNSAID_DURATION = 100
-_PALETTE_FRAMES = 16
 
 
 def colorize_frames(colorizer, frames, fps=25.0, memory=MEMORY):
@@ -197,7 +191,7 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     """
     source, target = Path(source), Path(target)
     film, suffix = film_io.probe(source), target.suffix.lower()
-    _check_target(source, target)
+    check_target(source, target)
     store = SegmentStore(target, _settings(colorizer, film, crf, memory))
     steady = SteadyColour(float(film.fps), memory)
     if store.segments:
@@ -222,8 +216,15 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     return [note] * bool(note) + film.losses + _describe_broken(broken)
 
 
-def _check_target(source, target):
-    """Raises FilmError before any work is done for a result that could not, or must not, be written."""
+def check_target(source, target):
+    """Makes sure, before any work is done, that a result can and may be written.
+
+    Args:
+        source, target: `Path`s.
+
+    Raises:
+        FilmError: if the target is a folder, or the source itself.
+    """
     if target.is_dir():
         raise FilmError(f"{target} is a folder: name a file for the result.")
     if target.exists() and target.samefile(source):
@@ -267,77 +268,3 @@ def _settings(colorizer, film, crf, memory):
         "crf": crf,
         "memory": memory,
     }
-
-
-def colorize_gif(colorizer, source, target, memory=MEMORY, quiet=True):
-    """Colours a GIF; durations, loop count and transparency stay as they are.
-
-    Args:
-        colorizer: `Colorizer`.
-        source: path of a GIF.
-        target: path of the GIF to write; replaced if it exists.
-        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
-        quiet: whether to leave out the progress bar.
-
-    Returns:
-        List of texts on what could not be kept as it was.
-
-    Raises:
-        FilmError: if the GIF cannot be read or the result cannot be written.
-    """
-    source, target = Path(source), Path(target)
-    durations, has_holes = [], False
-    for frame in gif_io.read_gif(source):
-        durations.append(frame.duration)
-        has_holes |= not frame.is_opaque.all()
-    _check_target(source, target)
-    shown = [duration or _UNSAID_DURATION for duration in durations]
-    fps = 1000.0 * len(shown) / sum(shown)
-    step = -(-len(durations) // _PALETTE_FRAMES)
-    some = itertools.islice((frame.rgb for frame in gif_io.read_gif(source)), 0, None, step)
-    palette = gif_io.choose_palette(list(colorize_frames(colorizer, some, fps, memory=0)))
-    waiting = collections.deque()
-
-    def pictures():
-        for frame in gif_io.read_gif(source):
-            waiting.append(frame)
-            yield frame.rgb
-
-    bar = tqdm(total=len(durations), unit="frame", disable=quiet or None)
-    with bar, gif_io.GifWriter(target, palette, gif_io.loop_count(source), has_holes) as writer:
-        for rgb in colorize_frames(colorizer, pictures(), fps, memory):
-            writer.write(dataclasses.replace(waiting.popleft(), rgb=rgb))
-            bar.update()
-    return []
-
-
-def compare_films(before, after, target, crf=film_output.DEFAULT_CRF):
-    """Puts a film or GIF and its coloured version side by side.
-
-    Args:
-        before: path of the source, of which the gray is shown.
-        after: path of the coloured one, with as many frames of the same size.
-        target: path to write, of the same kind; replaced if it exists.
-        crf: quality of films, as in `film_output.video_codec`.
-
-    Raises:
-        FilmError: if one cannot be read or the result cannot be written.
-    """
-    before, after, target = Path(before), Path(after), Path(target)
-    if target.suffix.lower() != ".gif":
-        film_output.join_side_by_side(before, after, target, crf)
-        return
-    frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
-    first = [_beside(*pair) for pair in itertools.islice(frames, 1)]
-    frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
-    palette, loop = gif_io.choose_palette([beside.rgb for beside in first]), gif_io.loop_count(before)
-    with gif_io.GifWriter(target, palette, loop, has_holes=True) as writer:
-        for pair in frames:
-            writer.write(_beside(*pair))
-
-
-def _beside(before, after):
-    """Two `GifFrame`s -> one, the gray of the first on the left."""
-    gray = np.uint8(np.rint(luma_chroma.rgb_to_luma(before.rgb, "bt601")))
-    rgb = np.concatenate([np.repeat(gray[..., None], 3, axis=2), after.rgb], axis=1)
-    return dataclasses.replace(after, rgb=rgb, is_opaque=np.hstack([before.is_opaque, after.is_opaque]))
