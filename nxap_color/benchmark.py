@@ -90,9 +90,10 @@ def measure_film(path):
         FilmError: if it cannot be read.
     """
     from nxap_color import ffmpeg, film_io, film_output, steady, video
-    from nxap_color.colorizer import BATCH_SIZE, Colorizer
+    from nxap_color.colorizer import Colorizer
 
     film, colorizer = film_io.probe(path), Colorizer.load()
+    codec = film_output.video_codec(path.suffix.lower(), film_output.DEFAULT_CRF)
     milliseconds = {}
 
     def timed(step, function):
@@ -102,13 +103,12 @@ def measure_film(path):
         return result
 
     def encode(folder):
-        codec = film_output.video_codec(path.suffix.lower(), film_output.DEFAULT_CRF)
         with film_output.FilmWriter(folder / "encoded.nut", film, codec) as writer:
             for frame, chroma in zip(frames, chromas, strict=True):
                 writer.write(frame, chroma)
 
     frames = timed("decoding", lambda: list(itertools.islice(film_io.read_film(film), FRAMES)))
-    batches = [frames[start : start + BATCH_SIZE] for start in range(0, len(frames), BATCH_SIZE)]
+    batches = list(video.in_batches(frames))
     video.ask_network(colorizer, batches[0], film.turns)  # to warm up
     answers = timed("network", lambda: [video.ask_network(colorizer, b, film.turns) for b in batches])
     seen = [pair for _, grays, colours in answers for pair in zip(grays, colours, strict=True)]
@@ -122,7 +122,6 @@ def measure_film(path):
         timed("encoding", lambda: encode(Path(folder)))
         steps = {step: spent / len(frames) for step, spent in milliseconds.items()}
         timed("all", lambda: video.colorize_video(colorizer, path, Path(folder) / f"all{path.suffix}"))
-        codec = film_output.video_codec(path.suffix.lower(), film_output.DEFAULT_CRF)
         plain = Path(folder) / f"plain{path.suffix}"
         timed("plain", lambda: ffmpeg.run("-i", path, *codec, "-c:a", "copy", plain))
     count = len(film.times) or len(frames)

@@ -128,7 +128,12 @@ def split_lightness_ab(rgb):
         Lightness (..., 1), L / LIGHTNESS_SCALE - 1 in [-1, 1]; and ab / AB_SCALE (..., 2) in (-1, 1).
     """
     lab = rgb_to_lab(rgb)
-    return lab[..., :1] / LIGHTNESS_SCALE - 1.0, lab[..., 1:] / AB_SCALE
+    return scale_lightness(lab[..., :1]), lab[..., 1:] / AB_SCALE
+
+
+def scale_lightness(lightness):
+    """Brings lightness into the range of the network: array or tensor, L 0..100 -> [-1, 1]."""
+    return lightness / LIGHTNESS_SCALE - 1.0
 
 
 def join_lightness_ab(lightness, ab):

@@ -132,6 +132,30 @@ def load(args):
     names = list_photos(args.folder)
     if not names:
         raise ValueError(f"{args.folder} has no photos to measure on.")
+    check_outputs(args)
+    start_quietly()
+    from nxap_color import models
+    from nxap_color.colorizer import Colorizer
+
+    colorizers = {}
+    for name in args.model:
+        shipped = Colorizer.load(name)
+        for vividness in args.vividness:
+            label = name if vividness == 1.0 else f"{name} x{vividness:g}"
+            colorizers[label] = Colorizer(shipped.model, shipped.network_size, vividness, shipped.chroma_gain)
+    recipe = models.load_recipe(args.model[0])
+    return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
+
+
+def check_outputs(args):
+    """Makes sure, before any work is done, that what a command line asks for can be written.
+
+    Args:
+        args: the namespace of `make_parser`.
+
+    Raises:
+        ValueError: if a name has the wrong suffix, is a model's, is given twice, or has no folder.
+    """
     if args.sheet and args.sheet.suffix.lower() not in PHOTO_SUFFIXES:
         raise ValueError(f"--sheet must end in one of {', '.join(sorted(PHOTO_SUFFIXES))}, not {args.sheet}.")
     for path in filter(None, (args.json, args.csv)):
@@ -145,18 +169,6 @@ def load(args):
     for path in outputs:
         if not path.parent.is_dir():
             raise ValueError(f"There is no folder {path.parent} to write {path.name} to.")
-    start_quietly()
-    from nxap_color import models
-    from nxap_color.colorizer import Colorizer
-
-    colorizers = {}
-    for name in args.model:
-        shipped = Colorizer.load(name)
-        for vividness in args.vividness:
-            label = name if vividness == 1.0 else f"{name} x{vividness:g}"
-            colorizers[label] = Colorizer(shipped.model, shipped.network_size, vividness, shipped.chroma_gain)
-    recipe = models.load_recipe(args.model[0])
-    return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
 
 
 def measure(args, names, colorizers, mean_ab):
@@ -221,6 +233,7 @@ def evaluate_film(args):
         return tqdm(frames, unit="frame", disable=args.quiet or None)
 
     try:
+        check_outputs(args)
         colorizer = Colorizer.load(args.model[0], args.vividness[0])
         results, cuts = measure_film(args.folder, colorizer, progress)
     except (ValueError, OSError) as error:

@@ -4,11 +4,11 @@ import contextlib
 import struct
 import subprocess
 import tempfile
-import uuid
 
 import numpy as np
 
 from nxap_color import ffmpeg
+from nxap_color.files import written_whole
 
 DEFAULT_CRF = 18
 _CHROMA_ZERO, _CHROMA_RANGE = 128, 224  # in 8 bits (ITU-R BT.601)
@@ -87,8 +87,8 @@ def join_segments(film, segments, target, streams):
     Raises:
         ffmpeg.FilmError: if it cannot be written.
     """
-    # Rounding the starts, not the lengths, of segments keeps the error below a microsecond throughout.
     suffix = target.suffix.lower()
+    # Rounding the starts, not the lengths, of segments keeps the error below a microsecond throughout.
     starts = [round(time * film.time_base * 1_000_000) for _, time in segments]
     lines = []
     for index, (path, _) in enumerate(segments):
@@ -146,15 +146,12 @@ def join_side_by_side(left, right, target, crf):
 
 @contextlib.contextmanager
 def _complete(target):
-    """Gives a name to write to, beside `target`, which is replaced if all goes well, and left if not."""
-    unfinished = target.with_name(f".nxap-{uuid.uuid4().hex}{target.suffix}")
+    """As `written_whole`, with a FilmError if there is no place for the file."""
     try:
-        yield unfinished
-        unfinished.replace(target)
+        with written_whole(target) as unfinished:
+            yield unfinished
     except OSError as error:
         raise ffmpeg.FilmError(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class FilmWriter:

@@ -1,6 +1,5 @@
 """Measures how close the colours of a film are to the true ones, and how steady."""
 
-import itertools
 from pathlib import Path
 
 import cv2
@@ -11,11 +10,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import optical_flow_ilk
 
 from nxap_color import luma_chroma
-from nxap_color.colorizer import BATCH_SIZE
 from nxap_color.film_io import Frame, probe
 from nxap_color.metrics import colorfulness
 from nxap_color.steady import SteadyColour, round_trip_error, warp
-from nxap_color.video import ask_network, paint
+from nxap_color.video import ask_network, in_batches, paint
 
 COLUMNS = ("PSNR dB", "ratio", "CDC", "warp error", "of it")
 CDC_STEPS = (1, 2, 4)
@@ -51,8 +49,7 @@ def measure_film(path, colorizer, progress=lambda frames: frames):
     }
     scores = {label: _Scores() for label in ("truth", *ways)}
     last, cuts, number = None, [], 0
-    truths = iter(progress(iio.imiter(path, plugin="FFMPEG")))
-    for batch in iter(lambda: list(itertools.islice(truths, BATCH_SIZE)), []):
+    for batch in in_batches(progress(iio.imiter(path, plugin="FFMPEG"))):
         frames = [Frame(luma_chroma.rgb_to_luma(truth, "bt601")) for truth in batch]
         for truth, frame, gray, answer in zip(batch, *ask_network(colorizer, frames), strict=True):
             small = _shrink(frame.gray()) / np.float32(255.0)

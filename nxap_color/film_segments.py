@@ -28,15 +28,15 @@ class SegmentStore:
     Attributes:
         folder: where the segments lie.
         segments: list of dicts, for each finished segment its "path", the number of its "frames", the
-            "time" of the first, and the numbers of "broken" ones; of the last segment also the "lightness"
-            and "ab" of its last frame, from which `SteadyColour` goes on.
+            "time" of the first, and the numbers of "broken" ones.
+        memory: what `SteadyColour.previous` was after the last of them, or None.
     """
 
     def __init__(self, target, settings):
         # Not the name itself, which may be as long as the system allows.
         digest = hashlib.sha256(target.name.encode(errors="surrogateescape")).hexdigest()[:16]
         self.folder = target.with_name(f".nxap-{digest}")
-        self.segments = []
+        self.segments, self.memory = [], None
         settings_file = self.folder / "settings.json"
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         if not settings_file.exists() or settings_file.read_text(encoding="utf-8") != text:
@@ -63,7 +63,7 @@ class SegmentStore:
         """Notes that the segment at `next_path` is complete.
 
         Args:
-            **record: what `segments` says of it, but for its path.
+            **record: what `segments` says of it, but for its path; and the "lightness" and "ab" of `memory`.
         """
         path = self.next_path
         unfinished = path.with_suffix(".part")
@@ -81,8 +81,7 @@ class SegmentStore:
         self._append({"path": path, **record})
 
     def _append(self, record):
-        for before in self.segments[-1:]:  # only the last one is gone on from
-            before.pop("lightness"), before.pop("ab")
+        self.memory = record.pop("lightness"), record.pop("ab")
         self.segments.append(record)
 
     def remove(self):

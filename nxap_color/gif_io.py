@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import uuid
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import GifImagePlugin, Image, ImageSequence
 from scipy.spatial import cKDTree
 
 from nxap_color.ffmpeg import FilmError
+from nxap_color.files import written_whole
 
 # Six bits a channel: finer than the steps between 255 colours.
 _LEVELS = 64
@@ -32,6 +32,11 @@ class GifFrame:
     rgb: np.ndarray
     is_opaque: np.ndarray
     duration: int
+
+
+def is_gif(path):
+    """Tells by its name whether a `Path` is that of a GIF; hidden files are none."""
+    return path.suffix.lower() == ".gif" and not path.name.startswith(".")
 
 
 def read_gif(path):
@@ -103,7 +108,7 @@ class GifWriter:
         self.palette = np.concatenate([palette, np.zeros((256 - len(palette), 3), "uint8")])
         self.transparent = len(palette)
         self.nearest = _nearest(palette)
-        self.unfinished = path.with_name(f".nxap-{uuid.uuid4().hex}.gif")
+        self.resources = contextlib.ExitStack()
         self.stream = None
 
     def write(self, frame):
@@ -118,7 +123,9 @@ class GifWriter:
         picture.putpalette(self.palette.tobytes())
         try:
             if self.stream is None:
-                self.stream = self.unfinished.open("wb")
+                unfinished = self.resources.enter_context(written_whole(self.path))
+                self.stream = self.resources.enter_context(unfinished.open("wb"))
+                self.resources.callback(self.stream.write, b";")  # the end of a GIF
                 info = {} if self.loop is None else {"loop": self.loop}
                 self.stream.writelines(GifImagePlugin.getheader(picture.copy(), None, info)[0])
             self.stream.writelines(GifImagePlugin.getdata(picture, duration=frame.duration, **self.options))
@@ -128,16 +135,8 @@ class GifWriter:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, *_):
-        try:
-            if self.stream is not None:
-                with self.stream:
-                    self.stream.write(b";")
-                if kind is None:
-                    self.unfinished.replace(self.path)
-        finally:
-            with contextlib.suppress(OSError):
-                self.unfinished.unlink()
+    def __exit__(self, *error):
+        return self.resources.__exit__(*error)
 
 
 @functools.cache

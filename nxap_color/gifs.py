@@ -27,9 +27,6 @@ def colorize_gif(colorizer, source, target, memory=MEMORY, quiet=True):
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
         quiet: whether to leave out the progress bar.
 
-    Returns:
-        List of texts on what could not be kept as it was.
-
     Raises:
         FilmError: if the GIF cannot be read or the result cannot be written.
     """
@@ -56,7 +53,6 @@ def colorize_gif(colorizer, source, target, memory=MEMORY, quiet=True):
         for rgb in colorize_frames(colorizer, pictures(), fps, memory):
             writer.write(dataclasses.replace(waiting.popleft(), rgb=rgb))
             bar.update()
-    return []
 
 
 def compare_gifs(before, after, target):
@@ -71,10 +67,9 @@ def compare_gifs(before, after, target):
         FilmError: if one cannot be read or the result cannot be written.
     """
     before, after, target = Path(before), Path(after), Path(target)
+    first = _beside(next(gif_io.read_gif(before)), next(gif_io.read_gif(after)))
     frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
-    first = [_beside(*pair) for pair in itertools.islice(frames, 1)]
-    frames = zip(gif_io.read_gif(before), gif_io.read_gif(after), strict=True)
-    palette, loop = gif_io.choose_palette([beside.rgb for beside in first]), gif_io.loop_count(before)
+    palette, loop = gif_io.choose_palette([first.rgb]), gif_io.loop_count(before)
     with gif_io.GifWriter(target, palette, loop, has_holes=True) as writer:
         for pair in frames:
             writer.write(_beside(*pair))

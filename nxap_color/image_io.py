@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from nxap_color import image_metadata
+from nxap_color.files import written_whole
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"))
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -96,19 +96,12 @@ def write_photo(path, photo, quality=95):
         suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
         raise PhotoError(f"The photo '{path}' cannot be written: its suffix must be one of {suffixes}.")
     _check_arrays(photo)
-    # A short name of its own, since that of the photo may be as long as the system allows.
-    unfinished = path.with_name(f".nxap-{uuid.uuid4().hex}{suffix}")
     try:
-        with unfinished.open("wb") as stream:
+        with written_whole(path) as unfinished, unfinished.open("wb") as stream:
             _encode(stream, photo, Image.registered_extensions()[suffix], quality)
-        unfinished.replace(path)
     except Exception as error:
         hint = " Check the folder and its free space." if isinstance(error, OSError) else ""
         raise PhotoError(f"The photo '{path}' cannot be written: {_reason(error)}.{hint}") from error
-    finally:
-        # Runs on KeyboardInterrupt too; after a success there is nothing left to remove.
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def _reason(error):

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nxap_color.film_io import FILM_SUFFIXES
-from nxap_color.image_io import PHOTO_SUFFIXES
+from nxap_color.film_io import FILM_SUFFIXES, is_film
+from nxap_color.gif_io import is_gif
+from nxap_color.image_io import PHOTO_SUFFIXES, is_photo
 
-GIF_SUFFIXES = frozenset((".gif",))
-SUFFIXES = {"photo": PHOTO_SUFFIXES, "film": FILM_SUFFIXES, "GIF": GIF_SUFFIXES}
+KINDS = {"photo": is_photo, "film": is_film, "GIF": is_gif}
 
 
 class UsageError(ValueError):
@@ -16,9 +16,7 @@ class UsageError(ValueError):
 
 def kind_of(path):
     """Tells by the name of a `Path` what it is: "photo", "film", "GIF", or None; hidden files are None."""
-    if path.name.startswith("."):
-        return None
-    return next((kind for kind, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+    return next((kind for kind, is_kind in KINDS.items() if is_kind(path)), None)
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _refusal(job, taken):
     if not job.source.exists():
         return "There is no such file."
     if not job.kind:
-        known = ", ".join(sorted(frozenset.union(*SUFFIXES.values())))
+        known = ", ".join(sorted(PHOTO_SUFFIXES | FILM_SUFFIXES | {".gif"}))
         return f"This is no photo, film or GIF: expected one of {known}."
     for path in job.outputs:
         path.exists()  # raises OSError for a name that the system cannot hold

@@ -60,10 +60,6 @@ def colorize_file(colorizer, job, overwrite=False, crf=DEFAULT_CRF, quiet=True):
     Raises:
         PhotoError, FilmError: if the input cannot be read or the result cannot be written.
     """
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"The folder {job.target.parent} cannot be made: {error.strerror}.") from error
     wanted = {path for path in job.outputs if overwrite or not path.exists()}
     if job.kind == "photo":
         _colorize_photo(colorizer, job, wanted)
@@ -72,7 +68,7 @@ def colorize_file(colorizer, job, overwrite=False, crf=DEFAULT_CRF, quiet=True):
 
     notes, is_gif = [], job.kind == "GIF"
     if job.target in wanted and is_gif:
-        notes = gifs.colorize_gif(colorizer, job.source, job.target, quiet=quiet)
+        gifs.colorize_gif(colorizer, job.source, job.target, quiet=quiet)
     elif job.target in wanted:
         notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
     if job.compare in wanted and is_gif:
@@ -86,6 +82,10 @@ def _colorize_photo(colorizer, job, wanted):
     """Reads a photo, colours it, and writes what of its outputs is in the set `wanted`."""
     photo = read_photo(job.source)
     coloured = Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"The folder {job.target.parent} cannot be made: {error.strerror}.") from error
     if job.target in wanted:
         write_photo(job.target, coloured)
     if job.compare in wanted:

@@ -133,7 +133,7 @@ def _checkpoint_names(layer_name):
     return f"{prefix}._{part}_conv", f"{prefix}.{norm}"
 
 
-def copy_weights(source, model):
+def copy_weights(source, model, head_may_differ=True):
     """Starts a network from the weights of another: fine-tuning.
 
     Layers are matched by name. Only the head, which belongs to the loss, may differ; it then stays as
@@ -142,6 +142,7 @@ def copy_weights(source, model):
     Args:
         source: `keras.Model` to copy from.
         model: `keras.Model` to copy to, changed in place.
+        head_may_differ: whether another head is left as it is, or an error.
 
     Raises:
         ValueError: if another layer than the head is missing in `source` or has another shape.
@@ -152,7 +153,7 @@ def copy_weights(source, model):
         try:
             layer.set_weights(source.get_layer(layer.name).get_weights())
         except ValueError as error:
-            if layer.name in HEADS:
+            if layer.name in HEADS and head_may_differ:
                 continue
             shapes = " and ".join(str(tuple(weight.shape)) for weight in layer.weights)
             raise ValueError(

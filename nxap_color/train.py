@@ -160,7 +160,7 @@ def build_model(args):
             f"--output {args.output} would replace what --init starts from: choose another name."
         )
     for name in args.average:  # said now, not after hours, if it is another network
-        pretrained.copy_weights(models.load_model(name), models.ARCHITECTURES[args.arch](**bins))
+        pretrained.copy_weights(models.load_model(name), models.ARCHITECTURES[args.arch](**bins), False)
     model = models.ARCHITECTURES[args.arch](**bins)
     if args.imagenet:
         pretrained.load_imagenet_encoder(model)

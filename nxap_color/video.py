@@ -83,8 +83,7 @@ def follow_colours(colorizer, frames, steady, turns=0):
         ValueError: if the frames are not of one size.
     """
     frames = _of_one_size(frames)
-    batches = iter(lambda: list(itertools.islice(frames, BATCH_SIZE)), [])
-    answers = (ask_network(colorizer, batch, turns) for batch in _ahead(batches))
+    answers = (ask_network(colorizer, batch, turns) for batch in _ahead(in_batches(frames)))
     for batch, grays, colours in _ahead(answers):
         for frame, gray, ab in zip(batch, grays, colours, strict=True):
             if frame.is_broken and steady.previous is not None:
@@ -92,6 +91,12 @@ def follow_colours(colorizer, frames, steady, turns=0):
             else:
                 ab, is_cut = steady.follow(gray, ab)
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
+
+
+def in_batches(items):
+    """Takes items together as the network does: an iterator of lists of BATCH_SIZE, the last one shorter."""
+    items = iter(items)
+    return iter(lambda: list(itertools.islice(items, BATCH_SIZE)), [])
 
 
 def ask_network(colorizer, frames, turns=0):
@@ -108,7 +113,7 @@ def ask_network(colorizer, frames, turns=0):
     """
     size = colorizer.input_size(*frames[0].luma.shape)
     grays = [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
-    inputs = [luma_chroma.gray_to_lightness(gray)[..., None] / color.LIGHTNESS_SCALE - 1.0 for gray in grays]
+    inputs = [color.scale_lightness(luma_chroma.gray_to_lightness(gray)[..., None]) for gray in grays]
     return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
 
 
@@ -194,8 +199,7 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     check_target(source, target)
     store = SegmentStore(target, _settings(colorizer, film, crf, memory))
     steady = SteadyColour(float(film.fps), memory)
-    if store.segments:
-        steady.previous = (store.segments[-1]["lightness"], store.segments[-1]["ab"])
+    steady.previous = store.memory
     frames = itertools.islice(film_io.read_film(film), store.frames, None)
     coloured = follow_colours(colorizer, frames, steady, film.turns)
     codec, total = film_output.video_codec(suffix, crf, film.is_variable), len(film.times) or None
@@ -217,18 +221,22 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
 
 
 def check_target(source, target):
-    """Makes sure, before any work is done, that a result can and may be written.
+    """Makes sure, before any work is done, that a result may be written, and makes the folder for it.
 
     Args:
         source, target: `Path`s.
 
     Raises:
-        FilmError: if the target is a folder, or the source itself.
+        FilmError: if the target is a folder, or the source itself, or its folder cannot be made.
     """
     if target.is_dir():
         raise FilmError(f"{target} is a folder: name a file for the result.")
     if target.exists() and target.samefile(source):
         raise FilmError(f"The result would replace the source {source}: name another file.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FilmError(f"The folder {target.parent} cannot be made: {error.strerror}.") from error
 
 
 def _describe_broken(numbers):

@@ -145,6 +145,7 @@ def test_a_loss_that_explodes_ends_the_run(photo_folder, tmp_path, capsys):
         (["--arch", "autoencoder", "--loss", "bins"], "--loss bins needs --arch unet"),
         (["--freeze", "3"], "needs some to keep: --imagenet or --init"),
         (["--freeze", "-1"], "expected a whole number, 0 or above, received -1"),
+        (["--loss", "bins", "--average", "unet"], "unet do not fit unet"),
         (["--average", "no-such-model"], "There is no model no-such-model"),
         (["--arch", "autoencoder", "--average", "unet"], "unet do not fit autoencoder"),
         (["--imagenet", "--init", "unet"], "not allowed with argument --imagenet"),

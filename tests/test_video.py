@@ -323,11 +323,11 @@ def test_frames_are_streamed(tiny_model):
 
 
 @pytest.mark.slow
-def test_a_film_of_a_still_photo_does_not_flicker(sample_rgb, rng_frames=40):
+def test_a_film_of_a_still_photo_does_not_flicker(sample_rgb):
     """The shipped model on one photo with grain: steadier than frame by frame, and as colourful."""
     rng = np.random.default_rng(0)
     gray = np.asarray(Image.fromarray(sample_rgb).convert("L").convert("RGB")).astype(float)
-    noise = rng.normal(0.0, 6.0, (rng_frames, *gray.shape[:2], 1))
+    noise = rng.normal(0.0, 6.0, (40, *gray.shape[:2], 1))
     frames = np.uint8(np.clip(gray + noise, 0, 255))
     colorizer = Colorizer.load()
     flicker, colours = [], []
