@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nxap_color.film_io import is_film
 from nxap_color.terminal import start_quietly
-from nxap_color.train import build_model, compile_trainer, make_parser
+from nxap_color.train import build_model, compile_trainer, load_extractor, make_parser
 
 REPEATS = 3
 BATCHES = 20
@@ -46,12 +46,13 @@ def measure(args):
         args: the namespace of `train.make_parser`: the settings of the training in question.
 
     Returns:
-        Photos per second of the pipeline, of the step, and of the network alone at its size of prediction,
-        one photo of 3:4 and its mirror image at a time.
+        Dict to photos per second: of the "pipeline"; of the "step"; of the "prediction", the network alone
+        at its size of prediction, one photo of 3:4 and its mirror image at a time; and of the "extractor",
+        if the network fuses features.
     """
     import numpy as np
 
-    from nxap_color import data, models
+    from nxap_color import data, extractors, models
     from nxap_color.recipe import NETWORK_SCALE
     from nxap_color.sources import load_photos
 
@@ -65,14 +66,25 @@ def measure(args):
     pipeline = images_per_second(fetch, args.batch_size)
     lightness, ab = fetch()
     del fetch  # and with it the threads that would go on fetching ahead
-    model = build_model(args)
+    extractor = load_extractor(args)
+    model = build_model(args, extractor)
     trainer = compile_trainer(model, args, steps=1000, batches=batches)
-    step = images_per_second(lambda: trainer.train_on_batch(lightness, ab), args.batch_size)
     side = args.image_size * NETWORK_SCALE
     height, width = (math.ceil(s / models.SIZE_MULTIPLE) * models.SIZE_MULTIPLE for s in (side, side * 4 / 3))
     photo = np.zeros((2, height, width, 1), "float32")  # with its mirror image, as Colorizer does
-    forward = images_per_second(lambda: model.predict_on_batch(photo), 1)
-    return pipeline, step, forward
+
+    def inputs(pictures):
+        return [pictures, np.zeros((len(pictures), extractor.num_features))] if extractor else pictures
+
+    rates = {
+        "pipeline": pipeline,
+        "step": images_per_second(lambda: trainer.train_on_batch(inputs(lightness), ab), args.batch_size),
+        "prediction": images_per_second(lambda: model.predict_on_batch(inputs(photo)), 1),
+    }
+    if extractor:
+        some = list(np.asarray(lightness)[: extractors.BATCH_SIZE])
+        rates["extractor"] = images_per_second(lambda: extractor(some), len(some))
+    return rates
 
 
 def measure_film(path):
@@ -153,15 +165,19 @@ def main(arguments=None):
         start_quietly()
         if is_film(args.source[0]):
             return print_film(Path(args.source[0]))
-        pipeline, step, forward = measure(args)
+        rates = measure(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{args.arch} at {args.image_size} px on {os.cpu_count()} cores ({platform.machine()}), photos/s:")
+    pipeline, step, forward = rates["pipeline"], rates["step"], rates["prediction"]
     print(f"  pipeline alone {pipeline:8.0f}")
     print(f"  training step  {step:8.0f}")
     print(f"  ratio          {pipeline / step:8.1f}")
     print(f"  prediction     {forward:8.1f} ({1000 / forward:.0f} ms; network alone, photo and mirror image)")
+    if extractor := rates.get("extractor"):
+        gain = 1 + step / extractor
+        print(f"  features       {extractor:8.1f} (found once: later epochs take 1/{gain:.1f} of the time)")
     return 0
 
 

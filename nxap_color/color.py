@@ -73,7 +73,23 @@ def lab_to_rgb(lab):
     Returns:
         Float tensor (..., 3), sRGB in [0, 1].
     """
-    linear = ops.clip(_lab_to_linear_rgb(ops.convert_to_tensor(lab)), 0.0, 1.0)
+    return _encode_gamma(ops.clip(_lab_to_linear_rgb(ops.convert_to_tensor(lab)), 0.0, 1.0))
+
+
+def lightness_to_gray(lightness):
+    """Finds the gray of a lightness: `lab_to_rgb` where there is no colour, in a third of the time.
+
+    Args:
+        lightness: float tensor of any shape, L in [0, 100].
+
+    Returns:
+        Float tensor of the same shape, sRGB in [0, 1], the value of all three channels.
+    """
+    return _encode_gamma(_f_inverse((ops.convert_to_tensor(lightness) + 16.0) / 116.0))
+
+
+def _encode_gamma(linear):
+    """Linear light in [0, 1] -> sRGB in [0, 1]."""
     curved = 1.055 * ops.maximum(linear, 0.0031308) ** (1.0 / 2.4) - 0.055
     return ops.where(linear > 0.0031308, curved, 12.92 * linear)
 
@@ -175,8 +191,13 @@ def _lab_to_linear_rgb(lab):
     """Lab (..., 3) -> linear RGB (..., 3), outside [0, 1] where sRGB cannot show the colour."""
     fy = (lab[..., 0] + 16.0) / 116.0
     f = ops.stack([fy + lab[..., 1] / 500.0, fy, fy - lab[..., 2] / 200.0], axis=-1)
-    xyz = ops.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
+    xyz = _f_inverse(f)
     return _mix(xyz * ops.convert_to_tensor(_WHITE, dtype=xyz.dtype), _RGB_FROM_XYZ)
+
+
+def _f_inverse(f):
+    """CIE's f of X, Y or Z over white's -> that ratio."""
+    return ops.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
 
 
 def _mix(channels, matrix):

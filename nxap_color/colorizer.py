@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from nxap_color import color, models
+from nxap_color import color, extractors, models
 from nxap_color.layers import GuidedUpsampling
 
 # Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
@@ -22,14 +22,17 @@ class Colorizer:
     as it is.
 
     Args:
-        model: a `keras.Model`, lightness (batch, H, W, 1) in [-1, 1] -> ab / AB_SCALE (batch, h, w, 2).
+        model: a `keras.Model` as from `models.load_model`: lightness (batch, H, W, 1) in [-1, 1], and
+            features if it fuses them -> ab / AB_SCALE (batch, h, w, 2).
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
         chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are calmer than
             life; how much they gain from being turned up is found on validation photos.
+        extractor: `extractors.Extractor`, the one whose features the model was trained on; for a model
+            that fuses such features, and only for that.
 
     Raises:
-        ValueError: if `vividness` is not in [0, 2].
+        ValueError: if `vividness` is not in [0, 2], or the extractor does not fit the model.
 
     Example:
         >>> colorizer = Colorizer.load()
@@ -37,34 +40,61 @@ class Colorizer:
         (37, 53, 3)
     """
 
-    def __init__(self, model, network_size=DEFAULT_NETWORK_SIZE, vividness=1.0, chroma_gain=1.0):
+    def __init__(
+        self, model, network_size=DEFAULT_NETWORK_SIZE, vividness=1.0, chroma_gain=1.0, extractor=None
+    ):
         if not 0.0 <= vividness <= MAX_VIVIDNESS:
             raise ValueError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
+        expected = [tensor.shape[1] for tensor in model.inputs[1:]]
+        received = [extractor.num_features] if extractor else []
+        if expected != received:
+            raise ValueError(
+                f"{model.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
+            )
         self.model = model
+        self.extractor = extractor
         self.network_size = network_size
         self.vividness = vividness
         self.chroma_gain = chroma_gain
         self.upsampling = GuidedUpsampling()
         # How much smaller than its input the network's answer is.
-        self.stride = 64 // model.compute_output_shape((1, 64, 64, 1))[1]
+        given = [(1, 64, 64, 1), *((1, count) for count in expected)]
+        self.stride = 64 // model.compute_output_shape(given if expected else given[0])[1]
 
     @classmethod
-    def load(cls, name=models.DEFAULT_MODEL, vividness=1.0):
+    def load(cls, name=models.DEFAULT_MODEL, vividness=1.0, extractor_weights=None):
         """Loads a shipped model by name, or any from a file, at the size and gain that its recipe names.
+
+        To a model that fuses features its extractor is attached, one of `extractors.EXTRACTORS`.
 
         Args:
             name: "unet", or the path of a `.keras` file.
             vividness: as in the constructor.
+            extractor_weights: as in `extractors.load_extractor`; None takes those that the recipe names.
 
         Returns:
             `Colorizer`.
 
         Raises:
             models.ModelError: if the model is missing or cannot be used.
+            extractors.ExtractorError: if the weights of its extractor are missing, or other than those it
+                was trained with.
         """
-        recipe = models.load_recipe(name)
+        model, recipe = models.load_model(name), models.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
-        return cls(models.load_model(name), size, vividness, gain)
+        extractor = None
+        if len(model.inputs) > 1:
+            trained = recipe.get("extractor", {"weights": "imagenet"})
+            extractor = extractors.load_extractor(
+                model.inputs[1].name, extractor_weights or trained["weights"]
+            )
+            if extractor.digest != trained.get("digest", extractor.digest):
+                raise extractors.ExtractorError(
+                    f"{name} was trained on features of {extractor.name} with other weights "
+                    f"({trained['weights']}, {trained['digest']}) than these ({extractor.digest}). Name the "
+                    "right file with --extractor-weights FILE."
+                )
+        return cls(model, size, vividness, gain, extractor)
 
     def colorize(self, image):
         """Colours one photo.
@@ -124,7 +154,7 @@ class Colorizer:
         scale = self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
         return tuple(max(1, round(side * scale / self.stride)) * self.stride for side in (height, width))
 
-    def predict_ab(self, inputs, mirrored=True):
+    def predict_ab(self, inputs, mirrored=True, features=None):
         """Runs the network on each photo and on its mirror image, and averages the two answers.
 
         A scene seen in a mirror has the same colours; where the network is in two minds, the mean of two
@@ -133,17 +163,23 @@ class Colorizer:
         Args:
             inputs: list of float32 arrays (h, w, 1) as from `network_input`, sizes may differ.
             mirrored: whether to look at the mirror images, too, in twice the time.
+            features: float32 array (photos, num_features) of what the extractor says about them, or
+                None to ask it.
 
         Returns:
             List of float32 arrays (h / stride, w / stride, 2), ab units.
         """
+        if self.extractor and features is None:
+            features = self.extractor(inputs)
         if not mirrored:
-            return [ab * color.AB_SCALE for ab in self._run(inputs)]
-        answers = self._run([*inputs, *(lightness[:, ::-1] for lightness in inputs)])
+            return [ab * color.AB_SCALE for ab in self._run(inputs, features)]
+        # The features are those of the photo as it is in both cases, as they are in training.
+        twice = None if features is None else np.concatenate([features, features])
+        answers = self._run([*inputs, *(lightness[:, ::-1] for lightness in inputs)], twice)
         pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
         return [(ab + mirrored[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, mirrored in pairs]
 
-    def _run(self, inputs):
+    def _run(self, inputs, features):
         """Lightness (h, w, 1) -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
         padded = [_pad(lightness) for lightness in inputs]
         results = [None] * len(inputs)
@@ -151,7 +187,8 @@ class Colorizer:
             members = [index for index, lightness in enumerate(padded) if lightness.shape == shape]
             for start in range(0, len(members), BATCH_SIZE):
                 batch = members[start : start + BATCH_SIZE]
-                answers = self.model.predict_on_batch(np.stack([padded[index] for index in batch]))
+                given = np.stack([padded[index] for index in batch])
+                answers = self.model.predict_on_batch(given if features is None else [given, features[batch]])
                 for index, answer in zip(batch, answers, strict=True):
                     height, width = (side // self.stride for side in inputs[index].shape[:2])
                     results[index] = np.asarray(answer)[:height, :width]

@@ -2,7 +2,8 @@
 
     source -> photos (RGB, any size) -> crops (RGB, one size) -> batches (lightness, ab)
 
-Broken and gray photos are left out and counted; `sources.load_photos` makes the first arrow.
+Broken and gray photos are left out and counted; `sources.load_photos` makes the first arrow. For a network
+that fuses in what another one says about the photo, batches are ((lightness, features), ab).
 """
 
 import os
@@ -36,7 +37,15 @@ def is_gray(rgb):
 
 
 def training_batches(
-    photos, image_size, batch_size, num_batches, seed=0, first_epoch=0, degraded=0.0, min_crop=0.6
+    photos,
+    image_size,
+    batch_size,
+    num_batches,
+    seed=0,
+    first_epoch=0,
+    degraded=0.0,
+    min_crop=0.6,
+    features=None,
 ):
     """Builds the endless training pipeline: random crops and flips, in batches of (lightness, ab).
 
@@ -54,45 +63,51 @@ def training_batches(
             colours to learn stay those of the clean one.
         min_crop: the smallest crop, as a share of the largest that fits; objects are seen at sizes from 1
             to 1 / min_crop.
+        features: `features.PhotoFeatures` of the photos, or None.
 
     Returns:
         `tf.data.Dataset` of lightness float32 (batch, height, width, 1) in [-1, 1] and ab / AB_SCALE
-        float32 (batch, height, width, 2).
+        float32 (batch, height, width, 2); with `features` of ((lightness, float32 (batch,
+        num_features)), ab).
     """
 
     def epoch_batches(epoch):
         usable = _keep_usable(photos.train(epoch), photos.skipped).repeat()
-        crops = usable.enumerate().map(
-            lambda index, rgb: random_crop(rgb, image_size, (index, epoch + seed * 1_000_000), min_crop),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+
+        def crop(index, photo):
+            name, rgb = photo
+            return name, random_crop(rgb, image_size, (index, epoch + seed * 1_000_000), min_crop)
+
+        def degrade_batch(index, batch):
+            names, lightness, ab = batch
+            return names, _degrade_some(lightness, degraded, (seed, epoch, index)), ab
+
+        crops = usable.enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
         batches = _to_lightness_ab(crops.batch(batch_size, drop_remainder=True).take(num_batches))
-        if not degraded:
-            return batches
-        return batches.enumerate().map(
-            lambda index, batch: (_degrade_some(batch[0], degraded, (seed, epoch, index)), batch[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        if degraded:
+            batches = batches.enumerate().map(degrade_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        return _for_fit(batches, features)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
     return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_batches(photos, image_size, batch_size):
+def validation_batches(photos, image_size, batch_size, features=None):
     """Builds the validation pipeline: one pass, the middle of each photo, nothing random.
 
     Args:
         photos: `sources.Photos`.
         image_size: (height, width) of the crops after resizing.
         batch_size: photos in a batch; the last one may be smaller.
+        features: as in `training_batches`.
 
     Returns:
         `tf.data.Dataset`, as from `training_batches`.
     """
     crops = _keep_usable(photos.validation, photos.skipped).map(
-        lambda rgb: centre_crop(rgb, image_size), num_parallel_calls=tf.data.AUTOTUNE
+        lambda name, rgb: (name, centre_crop(rgb, image_size)), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return _to_lightness_ab(crops.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
+    return _for_fit(_to_lightness_ab(crops.batch(batch_size)), features).prefetch(tf.data.AUTOTUNE)
 
 
 def mean_ab(batches, num_batches=100):
@@ -184,7 +199,7 @@ def _crop(rgb, image_size, share, top, left):
 
 
 def _keep_usable(photos, skipped):
-    """(name, rgb) -> rgb, without broken and gray photos, whose names go into `skipped`."""
+    """Leaves broken and gray photos out of pairs (name, rgb); their names go into `skipped`."""
 
     def usable(name, rgb):
         reason = "broken" if rgb.size == 0 else "gray" if is_gray(rgb) else None
@@ -195,7 +210,7 @@ def _keep_usable(photos, skipped):
     def keep(name, rgb):
         return tf.ensure_shape(tf.numpy_function(usable, (name, rgb), tf.bool), ())
 
-    return photos.filter(keep).map(lambda name, rgb: rgb)
+    return photos.filter(keep)
 
 
 def _degrade_some(lightness, share, seed):
@@ -212,9 +227,22 @@ def _degrade_some(lightness, share, seed):
 
 
 def _to_lightness_ab(batches):
+    """(names, rgb) -> (names, lightness, ab)."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"The training pipeline needs Keras on TensorFlow, received {keras.backend.backend()}. "
             "Set KERAS_BACKEND=tensorflow."
         )
-    return batches.map(split_lightness_ab, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.map(
+        lambda names, rgb: (names, *split_lightness_ab(rgb)), num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def _for_fit(batches, features):
+    """(names, lightness, ab) -> (inputs, ab), where the inputs are lightness alone, or with features."""
+    if features is None:
+        return batches.map(lambda names, lightness, ab: (lightness, ab))
+    return batches.map(
+        lambda names, lightness, ab: ((lightness, features.of(names)), ab),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )

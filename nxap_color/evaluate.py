@@ -14,7 +14,7 @@ from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, to_uint8, wri
 from nxap_color.photo_files import group_in, list_photos, own_name, read_listed
 from nxap_color.plotting import contact_sheet, plot_tradeoff
 from nxap_color.scores import psnr_gains, summarize, summarize_groups, table, write_csv
-from nxap_color.terminal import number_between, positive, start_quietly
+from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, positive, start_quietly
 
 # Used where a model has no recipe that names the mean colour of its training photos.
 FALLBACK_MEAN_AB = (2.6, 9.3)
@@ -33,6 +33,7 @@ def make_parser():
     add(
         "--model", nargs="+", default=["unet"], metavar="NAME|FILE", help="one or more models (default: unet)"
     )
+    add("--extractor-weights", metavar="FILE", help=EXTRACTOR_WEIGHTS_HELP)
     add("--degrade", action="store_true", help="give the photos an old photo's damage first")
     add(
         "--vividness",
@@ -139,10 +140,12 @@ def load(args):
 
     colorizers = {}
     for name in args.model:
-        shipped = Colorizer.load(name)
+        shipped = Colorizer.load(name, extractor_weights=args.extractor_weights)
         for vividness in args.vividness:
             label = name if vividness == 1.0 else f"{name} x{vividness:g}"
-            colorizers[label] = Colorizer(shipped.model, shipped.network_size, vividness, shipped.chroma_gain)
+            colorizers[label] = Colorizer(
+                shipped.model, shipped.network_size, vividness, shipped.chroma_gain, shipped.extractor
+            )
     recipe = models.load_recipe(args.model[0])
     return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
 
@@ -234,7 +237,7 @@ def evaluate_film(args):
 
     try:
         check_outputs(args)
-        colorizer = Colorizer.load(args.model[0], args.vividness[0])
+        colorizer = Colorizer.load(args.model[0], args.vividness[0], args.extractor_weights)
         results, cuts = measure_film(args.folder, colorizer, progress)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Reusable Keras layers: upsampling to a skip connection's size, joint upsampling, the annealed mean."""
+"""Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion."""
 
 import keras
 from keras import ops
@@ -158,3 +158,52 @@ class AnnealedMean(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class FeatureFusion(keras.layers.Layer):
+    """Mixes what a photo shows as a whole into what is at each of its places.
+
+    The vector is repeated over every position, concatenated to the feature map, and both are mixed by a
+    1x1 convolution with ReLU: so a network that looks at patches is told that this is a beach.
+
+    Reference:
+        Iizuka, Simo-Serra, Ishikawa: Let there be Color!, SIGGRAPH 2016, section 3.2.
+
+    Args:
+        filters: channels of the result.
+        **kwargs: `name`, `dtype` and what else every layer takes.
+
+    Input shape:
+        Two tensors: `inputs` (batch, h, w, channels), any height and width, and `features`
+        (batch, num_features).
+
+    Output shape:
+        (batch, h, w, filters), from 0.
+
+    Example:
+        >>> FeatureFusion(16)(keras.ops.ones((1, 7, 5, 8)), keras.ops.ones((1, 100))).shape
+        (1, 7, 5, 16)
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        if filters < 1:
+            raise ValueError(f"FeatureFusion needs filters >= 1, received {filters}.")
+        self.filters = filters
+        self.mix = keras.layers.Conv2D(filters, 1, activation="relu", kernel_initializer="he_normal")
+
+    def build(self, inputs_shape, features_shape):
+        self.mix.build((*inputs_shape[:3], inputs_shape[3] + features_shape[1]))
+        super().build((inputs_shape, features_shape))
+
+    def call(self, inputs, features):
+        # Added to zeros, since repeating to a size that is known only later is not possible everywhere.
+        everywhere = ops.zeros_like(inputs[..., :1]) + features[:, None, None, :]
+        return self.mix(ops.concatenate([inputs, everywhere], axis=-1))
+
+    def compute_output_shape(self, inputs_shape, features_shape):
+        return (*inputs_shape[:3], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}

@@ -1,7 +1,8 @@
 """Functional-API builders of the colorization networks, and loading them from a name or a file.
 
 Every network takes lightness (batch, height, width, 1) in [-1, 1], of any height and width that are
-multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2).
+multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2). One that fuses
+in what a frozen network says about the photo takes that vector (batch, num_features), too.
 """
 
 import itertools
@@ -12,24 +13,12 @@ import keras
 from keras import layers
 
 from nxap_color.color import ab_bins
-from nxap_color.layers import AnnealedMean, UpsampleLike
+from nxap_color.efficientnet import lite0_encoder
+from nxap_color.layers import AnnealedMean, FeatureFusion, UpsampleLike
 
 SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
 SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 DEFAULT_MODEL = "unet"
-
-# EfficientNet-Lite0: (expansion, channels, blocks, stride of the first block, kernel) of each stage.
-# https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
-LITE0_STEM = 32
-LITE0_STAGES = (
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
-)
 
 
 class ModelError(ValueError):
@@ -66,7 +55,8 @@ def load_model(name=DEFAULT_MODEL):
         name: name of a shipped model ("unet"), or path of a `.keras` file.
 
     Returns:
-        A `keras.Model`; lightness (batch, H, W, 1) in [-1, 1] -> ab / AB_SCALE (batch, h, w, 2).
+        A `keras.Model`; lightness (batch, H, W, 1) in [-1, 1], and for a network that fuses them features
+        (batch, num_features) -> ab / AB_SCALE (batch, h, w, 2).
 
     Raises:
         ModelError: if the file is missing, is no Keras model, or has another input or output.
@@ -78,7 +68,9 @@ def load_model(name=DEFAULT_MODEL):
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ModelError(f"{path} could not be loaded as a Keras model: {reason}") from error
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if shapes[0] != (None, None, None, 1) or not isinstance(shapes[1], tuple) or shapes[1][-1] != 2:
+    given = shapes[0] if isinstance(shapes[0], list) else [shapes[0]]
+    fits = given[0] == (None, None, None, 1) and all(len(shape) == 2 for shape in given[1:])
+    if not fits or len(given) > 2 or not isinstance(shapes[1], tuple) or shapes[1][-1] != 2:
         raise ModelError(
             f"{path} is no colorization network: expected lightness (None, None, None, 1) in and ab "
             f"(None, height, width, 2) out, received {shapes[0]} and {shapes[1]}."
@@ -112,12 +104,7 @@ def build_autoencoder(name="autoencoder"):
         A functional `keras.Model`, 3.9 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
         ab / AB_SCALE (batch, H, W, 2) in (-1, 1).
     """
-
-    names = (f"conv{index}" for index in itertools.count())  # the same in every build, for fine-tuning
-
-    def conv(x, filters, strides=1):
-        return layers.Conv2D(filters, 3, strides, "same", activation="relu", name=next(names))(x)
-
+    conv = _numbered_convs()
     inputs = keras.Input((None, None, 1), name="lightness")
     x = inputs
     for filters, strides in ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2)):
@@ -128,9 +115,63 @@ def build_autoencoder(name="autoencoder"):
     x = conv(x, 64)
     x = layers.UpSampling2D(2)(x)
     x = conv(x, 32)  # (H/2, W/2, 32)
-    x = layers.Conv2D(2, 3, padding="same", activation="tanh", name=next(names))(x)
+    x = conv(x, 2, activation="tanh")
     # Upsampling after the last convolution makes the colour blocky; kept, since it is the baseline's.
     outputs = layers.UpSampling2D(2, name="ab")(x)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _numbered_convs():
+    """A function that adds 3x3 convolutions named conv0, conv1, ..., as in every build: for fine-tuning."""
+    names = (f"conv{index}" for index in itertools.count())
+
+    def conv(x, filters, strides=1, activation="relu"):
+        return layers.Conv2D(filters, 3, strides, "same", activation=activation, name=next(names))(x)
+
+    return conv
+
+
+def build_fusion(extractor=None, filters=64, name="fusion"):
+    """Builds an encoder-decoder in whose bottleneck the features of a frozen network are fused.
+
+    The network of Deep Koalarization but for its end: it stopped at half the size and doubled the colours
+    by repeating them, which is blocky; here `GuidedUpsampling` does that. The features are brought to mean
+    0 and deviation 1 first, so that any extractor's have the same say. The extractor itself is no part of
+    the model, and so of no file either: its features are an input (see `extractors.Extractor`).
+
+    Reference:
+        Baldassarre, Gonzalez Morin, Rodes-Guirao: Deep Koalarization, arXiv 1712.03400.
+
+    Args:
+        extractor: `extractors.Extractor`, or whatever has its `name` and `num_features`; None builds
+            the same network without the branch.
+        filters: channels of the first convolution, which all others are multiples of.
+        name: the model's name.
+
+    Returns:
+        A functional `keras.Model`, 6.6 million parameters and 256 more for each feature. Lightness
+        (batch, H, W, 1) in [-1, 1] and, with an extractor, features (batch, num_features), an input named
+        as the extractor -> ab / AB_SCALE (batch, H/2, W/2, 2), not bounded but close to (-1, 1).
+    """
+    conv = _numbered_convs()
+    lightness = keras.Input((None, None, 1), name="lightness")
+    x = lightness
+    for factor, strides in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 1), (4, 1)):
+        x = conv(x, factor * filters, strides)  # bottleneck: (H/8, W/8, 4 * filters)
+    inputs = [lightness]
+    if extractor is None:
+        x = layers.Conv2D(4 * filters, 1, activation="relu", name="no_fusion")(x)
+    else:
+        features = keras.Input((extractor.num_features,), name=extractor.name)
+        inputs.append(features)
+        normalized = layers.BatchNormalization(center=False, scale=False, name="features_norm")(features)
+        x = FeatureFusion(4 * filters, name="fusion")(x, normalized)
+    x = conv(x, 2 * filters)
+    x = layers.UpSampling2D(2)(x)
+    x = conv(conv(x, filters), filters)
+    x = layers.UpSampling2D(2)(x)
+    x = conv(x, filters // 2)  # (H/2, W/2)
+    outputs = layers.Conv2D(2, 3, padding="same", kernel_initializer="zeros", name="ab")(x)
     return keras.Model(inputs, outputs, name=name)
 
 
@@ -165,7 +206,7 @@ def build_unet(decoder_filters=(160, 96, 64), head="ab", name="unet"):
             f"received {decoder_filters} and {head!r}."
         )
     inputs = keras.Input((None, None, 1), name="lightness")
-    x, skips = _lite0_encoder(inputs)  # x: (H/32, W/32, 320)
+    x, skips = lite0_encoder(inputs)  # x: (H/32, W/32, 320)
     for filters, skip in zip(decoder_filters, reversed(skips), strict=True):
         name_here = f"decoder_{filters}"
         x = UpsampleLike(name=f"{name_here}_up")(x, skip)
@@ -187,39 +228,4 @@ def _decoder_conv(x, filters, name):
     )(x)
 
 
-def _lite0_encoder(x):
-    """(H, W, 1) -> (H/32, W/32, 320), and the skips (H/4, 24), (H/8, 40), (H/16, 112)."""
-    x = _lite0_conv(x, LITE0_STEM, 3, 2, "encoder_stem")
-    skips, index = [], 0
-    for expansion, filters, blocks, strides, kernel in LITE0_STAGES:
-        if strides == 2 and index > 1:  # the last features of a size, before the next halving
-            skips.append(x)
-        for block in range(blocks):
-            x = _inverted_residual(
-                x, filters, kernel, strides if block == 0 else 1, expansion, f"encoder_block{index}"
-            )
-            index += 1
-    return x, skips
-
-
-def _inverted_residual(x, filters, kernel, strides, expansion, name):
-    """Expand by 1x1, filter each channel on its own, project by 1x1 without activation (MobileNetV2)."""
-    shortcut = x
-    if expansion != 1:
-        x = _lite0_conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand")
-    x = layers.DepthwiseConv2D(
-        kernel, strides, "same", depthwise_initializer="he_normal", name=f"{name}_depthwise"
-    )(x)
-    x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(x)
-    x = layers.Conv2D(filters, 1, kernel_initializer="he_normal", name=f"{name}_project")(x)
-    if strides == 1 and shortcut.shape[-1] == filters:
-        x = layers.Add(name=f"{name}_add")([shortcut, x])
-    return x
-
-
-def _lite0_conv(x, filters, kernel, strides, name):
-    x = layers.Conv2D(filters, kernel, strides, "same", kernel_initializer="he_normal", name=name)(x)
-    return layers.ReLU(6.0, name=f"{name}_relu")(x)
-
-
-ARCHITECTURES = {"autoencoder": build_autoencoder, "unet": build_unet}
+ARCHITECTURES = {"autoencoder": build_autoencoder, "fusion": build_fusion, "unet": build_unet}

@@ -11,7 +11,7 @@ from nxap_color.film_output import DEFAULT_CRF
 from nxap_color.image_io import Photo, PhotoError, read_photo, write_photo
 from nxap_color.jobs import plan
 from nxap_color.plotting import before_after
-from nxap_color.terminal import number_between, start_quietly, whole_between
+from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, start_quietly, whole_between
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
 
@@ -30,6 +30,7 @@ def make_parser():
     )  # fmt: skip
     add("-o", "--output", type=Path, help="file for one input, or folder")
     add("--model", default="unet", metavar="NAME|FILE", help="shipped model or .keras file (default: unet)")
+    add("--extractor-weights", metavar="FILE", help=EXTRACTOR_WEIGHTS_HELP)
     add(
         "--vividness", type=number_between(0, 2), default=1.0, metavar="V",
         help="amount of colour: 0 is gray, 1 what the model gives, at most 2 (default: 1)",
@@ -143,7 +144,7 @@ def main(arguments=None):
         start_quietly()
         from nxap_color.colorizer import Colorizer
 
-        colorizer = Colorizer.load(args.model, args.vividness)
+        colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
         written, failed = run(jobs, colorizer, args.overwrite, args.crf, args.quiet)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -88,14 +88,14 @@ def find_checkpoint():
 
 
 def load_imagenet_encoder(model, checkpoint=None):
-    """Sets the encoder of a U-Net to EfficientNet-Lite0 trained on ImageNet.
+    """Sets the layers of `efficientnet.lite0_encoder` to EfficientNet-Lite0 trained on ImageNet.
 
     Batch normalisation is folded into the convolutions. The stem, made for three colour channels, is
-    summed over them, which is exactly the network seeing a gray photo as three equal channels. The
-    original's input (gray - 127) / 128 and our L / 50 - 1 differ by less than 0.01.
+    summed over them where the model sees one, which is exactly the network seeing a gray photo as three
+    equal channels. The original's input (gray - 127) / 128 and our L / 50 - 1 differ by less than 0.07.
 
     Args:
-        model: a model of `models.build_unet`; changed in place.
+        model: a model of `models.build_unet`, or another with these layers; changed in place.
         checkpoint: path of the `.pth` file, or None for the installed package's.
 
     Raises:
@@ -112,7 +112,7 @@ def load_imagenet_encoder(model, checkpoint=None):
             scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
             bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
             kernel = state[f"{convolution}.weight"] * scale[:, None, None, None]
-            if name == "encoder_stem":
+            if name == "encoder_stem" and model.input_shape[-1] == 1:
                 kernel = kernel.sum(axis=1, keepdims=True)
             # PyTorch has (out, in, h, w) and depthwise (channel, 1, h, w); Keras (h, w, in, out) and
             # depthwise (h, w, channel, 1).
@@ -124,8 +124,8 @@ def load_imagenet_encoder(model, checkpoint=None):
 
 def _checkpoint_names(layer_name):
     """'encoder_block3_expand' -> ('_blocks.3._expand_conv', '_blocks.3._bn0')."""
-    if layer_name == "encoder_stem":
-        return "_conv_stem", "_bn0"
+    if layer_name in ("encoder_stem", "encoder_head"):
+        return layer_name.replace("encoder", "_conv"), "_bn0" if layer_name == "encoder_stem" else "_bn1"
     _, block, part = layer_name.split("_")
     prefix = f"_blocks.{block.removeprefix('block')}"
     # A block that does not expand (only block 0) numbers its norms from 1 all the same.

@@ -27,7 +27,8 @@ def make_recipe(args, model, photos, steps, mean_ab, history, origins):
         mean_ab: the mean colour of the training photos, (a, b) in ab units.
         history: the log, a list of dicts.
         origins: dict from "init" and "averaged_with" to the recipe of the model whose weights it started
-            from and the list of those that it was averaged with; what is empty is left out.
+            from and the list of those that it was averaged with, and from "extractor" to what tells which
+            one's features it takes; what is empty is left out.
 
     Returns:
         A dict of plain JSON values.

@@ -2,21 +2,18 @@
 
 import hashlib
 import os
-import socket
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
+from nxap_color.downloads import has_internet
 from nxap_color.image_io import PhotoError, to_uint8
 from nxap_color.photo_files import list_photos, own_name, photo_size, read_listed
 
 TFDS_PREFIX = "tfds:"
 TFDS_SHUFFLE = 2048  # photos, still compressed, that are mixed at a time
-INTERNET_TIMEOUT = 4  # seconds
-_TFDS_HOST = ("storage.googleapis.com", 443)  # where tensorflow-datasets keeps its own files
 
 
 @dataclass
@@ -116,8 +113,12 @@ def find_tfds(name):
         builder = tfds.builder(name)
     except tfds.core.DatasetNotFoundError:
         raise ValueError(f"tensorflow-datasets has no data set {name}; data/README.md names some.") from None
-    if not builder.is_prepared():
-        _require_internet(name)
+    if not builder.is_prepared() and not has_internet():
+        raise ConnectionError(
+            f"The data set {name} is not on this machine, and there is no internet to download it from. "
+            "Connect and try again, or train on a folder of your own photos: "
+            "python -m nxap_color.train FOLDER"
+        )
     try:
         builder.download_and_prepare()
     except Exception as error:  # dead links, a full disk, sets to be fetched by hand: it says which
@@ -175,19 +176,6 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
         num_validation=int(sides.sum()),
         digest=_digest([f"{builder.info.full_name} {count}"]),
     )
-
-
-def _require_internet(name):
-    if urllib.request.getproxies():
-        return  # whether a proxy answers, only the download itself can tell
-    try:
-        socket.create_connection(_TFDS_HOST, timeout=INTERNET_TIMEOUT).close()
-    except OSError:
-        raise ConnectionError(
-            f"The data set {name} is not on this machine, and there is no internet to download it from. "
-            "Connect and try again, or train on a folder of your own photos: "
-            "python -m nxap_color.train FOLDER"
-        ) from None
 
 
 def _read(name):

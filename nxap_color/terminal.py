@@ -5,6 +5,8 @@ import contextlib
 import os
 import tempfile
 
+EXTRACTOR_WEIGHTS_HELP = "weights of the frozen network whose features the model fuses, if it does"
+
 
 def start_quietly():
     """Starts Keras and its backend with their log lines kept off the terminal.

@@ -1,15 +1,26 @@
 """Trains a colorization network: `python -m nxap_color.train SOURCE`."""
 
 import argparse
+import functools
 import math
 import sys
 import warnings
 from pathlib import Path
 
-from nxap_color.terminal import not_negative, number_between, positive, positive_float, side, start_quietly
+from nxap_color.terminal import (
+    EXTRACTOR_WEIGHTS_HELP,
+    not_negative,
+    number_between,
+    positive,
+    positive_float,
+    side,
+    start_quietly,
+)
 
 # The keys of `losses.LOSSES`, here too so that --help needs no Keras.
 LOSS_NAMES = ("huber", "mse", "moments", "bins")
+# The keys of `extractors.EXTRACTORS`, for the same reason.
+EXTRACTOR_NAMES = ("inception_v3", "inception_resnet_v2", "efficientnet_lite0")
 
 
 def make_parser():
@@ -21,7 +32,21 @@ def make_parser():
     )
     add = parser.add_argument
     add("source", nargs="+", metavar="SOURCE", help="folder or zip of photos (several mix), or tfds:NAME")
-    add("--arch", choices=("autoencoder", "unet"), default="unet", help="the network")
+    add("--arch", choices=("autoencoder", "fusion", "unet"), default="unet", help="the network")
+    add(
+        "--extractor",
+        choices=(*EXTRACTOR_NAMES, "none"),
+        help="frozen network whose features fusion takes; inception_v3 if not said",
+    )
+    add(
+        "--extractor-weights", default="imagenet", metavar="imagenet|random|FILE", help=EXTRACTOR_WEIGHTS_HELP
+    )
+    add(
+        "--filters",
+        type=positive,
+        default=64,
+        help="channels of the first layer of fusion, all others follow",
+    )
     start = parser.add_mutually_exclusive_group().add_argument
     start("--imagenet", action="store_true", help="start the unet's encoder from ImageNet weights")
     start("--init", metavar="NAME|FILE", help="start from the weights of a shipped model or of one's own")
@@ -83,6 +108,7 @@ def train(args):
     import keras
 
     from nxap_color import data, models, pretrained, training
+    from nxap_color.features import PhotoFeatures, cache_name
     from nxap_color.recipe import make_recipe
     from nxap_color.sources import load_photos
 
@@ -91,11 +117,15 @@ def train(args):
     keras.utils.set_random_seed(args.seed)
     run = training.Run(args.output)
     first_epoch = run.resume(vars(args)) if args.resume else 0
-    model = build_model(args)
+    extractor = load_extractor(args)
+    model = build_model(args, extractor)
     # How the weights that the run starts from came about, so that the whole way can be gone again.
     origins = {
         "init": models.load_recipe(args.init) if args.init else None,
         "averaged_with": [models.load_recipe(name) for name in args.average],
+        "extractor": {key: getattr(extractor, key) for key in ("name", "weights", "digest")}
+        if extractor
+        else None,
     }
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
@@ -104,10 +134,15 @@ def train(args):
     print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
     steps = args.steps or max(1, photos.num_train // args.batch_size)
     size = (args.image_size, args.image_size)
+    features = None
+    if extractor:
+        folder = args.output.parent / cache_name(extractor, photos, args.source)
+        features = PhotoFeatures(extractor, photos, folder)
+        print(f"Features of {features.num_found} photos found in {features.seconds:.0f} s, kept in {folder}.")
     batches = data.training_batches(
-        photos, size, args.batch_size, steps, args.seed, first_epoch, args.degraded, args.min_crop
+        photos, size, args.batch_size, steps, args.seed, first_epoch, args.degraded, args.min_crop, features
     )
-    validation = data.validation_batches(photos, size, args.batch_size)
+    validation = data.validation_batches(photos, size, args.batch_size, features)
     # For the colours of the photos, which have to be the same ones after a stop.
     from_the_start = data.training_batches(photos, size, args.batch_size, steps, args.seed)
     # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
@@ -134,11 +169,30 @@ def train(args):
     return recipe
 
 
-def build_model(args):
+def load_extractor(args):
+    """Loads the frozen network whose features the network that `args` names takes; None if it takes none.
+
+    Args:
+        args: the namespace of `make_parser`.
+
+    Raises:
+        ValueError: if its weights cannot be had, or the network takes no features.
+    """
+    from nxap_color import extractors
+
+    if args.extractor and args.arch != "fusion":
+        raise ValueError(f"--extractor needs --arch fusion; {args.arch} takes no features.")
+    if args.arch != "fusion" or args.extractor == "none":
+        return None
+    return extractors.load_extractor(args.extractor or EXTRACTOR_NAMES[0], args.extractor_weights)
+
+
+def build_model(args, extractor=None):
     """Builds the network that `args` names, from the weights that it names.
 
     Args:
         args: the namespace of `make_parser`.
+        extractor: as from `load_extractor`.
 
     Returns:
         A `keras.Model`, the first blocks of its encoder not trainable if `args.freeze` says so.
@@ -148,9 +202,12 @@ def build_model(args):
     """
     from nxap_color import models, pretrained
 
-    bins = {"head": "bins"} if args.loss == "bins" else {}
-    if bins and args.arch != "unet":
+    options = {"head": "bins"} if args.loss == "bins" else {}
+    if options and args.arch != "unet":
         raise ValueError("--loss bins needs --arch unet, whose head can answer bins.")
+    if args.arch == "fusion":
+        options = {"extractor": extractor, "filters": args.filters}
+    build = functools.partial(models.ARCHITECTURES[args.arch], **options)
     if args.freeze and not (args.imagenet or args.init):
         raise ValueError(
             "--freeze keeps weights as they are, which needs some to keep: --imagenet or --init."
@@ -160,8 +217,8 @@ def build_model(args):
             f"--output {args.output} would replace what --init starts from: choose another name."
         )
     for name in args.average:  # said now, not after hours, if it is another network
-        pretrained.copy_weights(models.load_model(name), models.ARCHITECTURES[args.arch](**bins), False)
-    model = models.ARCHITECTURES[args.arch](**bins)
+        pretrained.copy_weights(models.load_model(name), build(), False)
+    model = build()
     if args.imagenet:
         pretrained.load_imagenet_encoder(model)
     if args.init:

@@ -86,7 +86,7 @@ class SampleSheets(keras.callbacks.Callback):
 
     Args:
         network: the `keras.Model` to look at.
-        batches: `tf.data.Dataset` of (lightness, ab), as from `data.validation_batches`.
+        batches: `tf.data.Dataset` of (inputs, ab), as from `data.validation_batches`.
         folder: where `epoch_005.jpg` and so on go.
         every: epochs between two pictures; the last epoch always gets one.
         num_photos: rows of the picture.
@@ -97,14 +97,15 @@ class SampleSheets(keras.callbacks.Callback):
         self.network = network
         self.folder = Path(folder)
         self.every = every
-        lightness, ab = next(iter(batches))
-        self.lightness, self.ab = lightness[:num_photos], ab[:num_photos]
+        batch = next(iter(batches))
+        self.inputs, self.ab = keras.tree.map_structure(lambda tensor: tensor[:num_photos], batch)
+        self.lightness = keras.tree.flatten(self.inputs)[0]
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        predicted = self.network(self.lightness, training=False)
+        predicted = self.network(self.inputs, training=False)
         predicted = ops.image.resize(predicted, ops.shape(self.ab)[1:3], "bilinear")
         columns = [join_lightness_ab(self.lightness, ab) for ab in (0.0 * self.ab, predicted, self.ab)]
         rows = list(zip(*(list(ops.convert_to_numpy(column)) for column in columns), strict=True))

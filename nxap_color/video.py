@@ -114,7 +114,9 @@ def ask_network(colorizer, frames, turns=0):
     size = colorizer.input_size(*frames[0].luma.shape)
     grays = [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
     inputs = [color.scale_lightness(luma_chroma.gray_to_lightness(gray)[..., None]) for gray in grays]
-    return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
+    # A network of its own says what a frame shows as a whole: not every frame need be asked for that.
+    features = colorizer.extractor.of_frames(inputs) if colorizer.extractor else None
+    return frames, grays, colorizer.predict_ab(inputs, mirrored=False, features=features)
 
 
 def _of_one_size(frames):
@@ -273,6 +275,7 @@ def _settings(colorizer, film, crf, memory):
     return {
         "source": [str(film.path.resolve()), file.st_size, file.st_mtime_ns],
         "model": [colorizer.model.name, weights, colorizer.network_size, colorizer.gain],
+        "extractor": colorizer.extractor.digest if colorizer.extractor else None,
         "crf": crf,
         "memory": memory,
     }

