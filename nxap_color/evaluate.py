@@ -3,17 +3,23 @@
 import argparse
 import json
 import sys
-import time
-import zlib
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nxap_color.film_io import is_film
-from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, to_uint8, write_photo
-from nxap_color.photo_files import group_in, list_photos, own_name, read_listed
+from nxap_color.image_io import PHOTO_SUFFIXES, Photo, write_photo
+from nxap_color.photo_files import group_in, list_photos, own_name
 from nxap_color.plotting import contact_sheet, plot_tradeoff
-from nxap_color.scores import psnr_gains, summarize, summarize_groups, table, write_csv
+from nxap_color.scores import (
+    pool_seeds,
+    psnr_gains,
+    summarize,
+    summarize_groups,
+    table,
+    without_seed,
+    write_csv,
+)
 from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, positive, start_quietly
 
 # Used where a model has no recipe that names the mean colour of its training photos.
@@ -34,6 +40,11 @@ def make_parser():
         "--model", nargs="+", default=["unet"], metavar="NAME|FILE", help="one or more models (default: unet)"
     )
     add("--extractor-weights", metavar="FILE", help=EXTRACTOR_WEIGHTS_HELP)
+    add(
+        "--pool-seeds",
+        action="store_true",
+        help="take models whose names differ in their last number (net-0.keras, net-1.keras) for one",
+    )
     add("--degrade", action="store_true", help="give the photos an old photo's damage first")
     add(
         "--vividness",
@@ -50,66 +61,6 @@ def make_parser():
     add("--sheet-photos", type=positive, default=24, metavar="N", help="how many photos of it (default: 24)")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
-
-
-def evaluate(names, colorizers, mean_ab, report_error=lambda name, reason: None, degraded=False):
-    """Measures methods on photos, the two baselines always among them.
-
-    Args:
-        names: iterable of photos, as from `photo_files.list_photos`.
-        colorizers: dict from a label to a `Colorizer`.
-        mean_ab: (a, b) in ab units, the answer of the second baseline.
-        report_error: function (name, reason), called for each photo that cannot be measured.
-        degraded: whether the photos are given an old photo's damage first, always the same to a photo
-            of the same name. The truth then is the damaged photo in its own colours.
-
-    Yields:
-        For each photo its name, and two dicts from method ("gray", "mean ab", then the labels): the
-        figures of `metrics.compare_photos` with "seconds" added; and the pictures, uint8 (H, W, 3), with
-        "truth".
-    """
-    import numpy as np
-
-    from nxap_color import metrics
-    from nxap_color.degrade import degrade_photo
-
-    compared = methods(colorizers, mean_ab)
-    for name in names:
-        try:
-            truth = to_uint8(read_listed(name).rgb)
-            if not np.ptp(truth, axis=-1).any():
-                raise PhotoError("This photo is gray: there is no true colour to compare with.")
-            if degraded:
-                truth = degrade_photo(truth, zlib.crc32(own_name(name).encode(errors="surrogateescape")))
-            results, pictures = {}, {"truth": truth}
-            for label, method in compared.items():
-                start = time.perf_counter()
-                pictures[label] = method(truth)
-                seconds = time.perf_counter() - start
-                results[label] = {**metrics.compare_photos(pictures[label], truth), "seconds": seconds}
-        except (PhotoError, ValueError) as error:
-            report_error(name, error)
-            continue
-        yield name, results, pictures
-
-
-def methods(colorizers, mean_ab):
-    """Names what is compared: a dict from label to a function uint8 (H, W, 3) -> uint8 (H, W, 3)."""
-    import numpy as np
-
-    from nxap_color import color
-
-    def constant(ab):
-        def colour(rgb):
-            lightness, _ = color.split_lightness_ab(rgb.astype("float32") / 255.0)
-            everywhere = np.broadcast_to(np.float32(ab) / color.AB_SCALE, (*rgb.shape[:2], 2))
-            coloured = np.asarray(color.join_lightness_ab(lightness, everywhere))
-            return np.uint8(np.rint(coloured * 255.0))
-
-        return colour
-
-    baselines = {"gray": constant((0.0, 0.0)), "mean ab": constant(mean_ab)}
-    return baselines | {label: colorizer.colorize for label, colorizer in colorizers.items()}
 
 
 def pair_up(rows):
@@ -185,6 +136,8 @@ def measure(args, names, colorizers, mean_ab):
         A dict of what is worth keeping, as `--json` writes it; empty if no photo could be measured. And
         the rows of the contact sheet, of photos spread evenly over `names`.
     """
+    from nxap_color.photo_scores import measure_photos
+
     failed, photos, groups, rows = [], [], [], []
     step = max(1.0, len(names) / args.sheet_photos)
     on_sheet = {names[int(row * step)] for row in range(min(args.sheet_photos, len(names)))}
@@ -194,14 +147,17 @@ def measure(args, names, colorizers, mean_ab):
         tqdm.write(f"error: {name}: {reason}", file=sys.stderr)
 
     bar = tqdm(names, unit="photo", disable=True if args.quiet else None)  # None: only on a terminal
-    for name, figures, pictures in evaluate(bar, colorizers, mean_ab, report_error, args.degrade):
+    for name, figures, pictures in measure_photos(bar, colorizers, mean_ab, report_error, args.degrade):
         photos.append(figures)
         groups.append(group_in(args.folder, name))
         if args.sheet and name in on_sheet:
             rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not photos:
         return {}, []
-    first = next(iter(colorizers))
+    first, seeds = next(iter(colorizers)), {}
+    if args.pool_seeds:
+        first = without_seed(first)
+        photos, seeds = pool_seeds(photos)
     report = {
         "source": Path(args.folder).name,
         "degraded": args.degrade,
@@ -209,6 +165,7 @@ def measure(args, names, colorizers, mean_ab):
         "mean_ab": list(mean_ab),
         "failed": failed,
         "results": summarize(photos),
+        "psnr_of_seeds": seeds,
         "psnr_gains": {"of": first, "over": psnr_gains(photos, first)},
         "groups": summarize_groups(photos, groups),
     }
@@ -219,6 +176,8 @@ def print_report(report):
     """Prints the tables of a report, as from `measure`, for a terminal."""
     print(f"{report['photos']} photos of {report['source']}{', degraded' if report['degraded'] else ''}")
     print(table(report["results"]))
+    for label, psnr in report["psnr_of_seeds"].items():
+        print(f"PSNR of {label} from single seeds: {', '.join(f'{value:.2f}' for value in psnr)} dB")
     first = report["psnr_gains"]["of"]
     for other, (gain, low, high) in report["psnr_gains"]["over"].items():
         print(f"PSNR of {first} over {other}, photo by photo: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")

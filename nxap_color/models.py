@@ -155,17 +155,14 @@ def build_fusion(extractor=None, filters=64, name="fusion"):
     """
     conv = _numbered_convs()
     lightness = keras.Input((None, None, 1), name="lightness")
-    x = lightness
+    inputs = x = lightness
     for factor, strides in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 1), (4, 1)):
         x = conv(x, factor * filters, strides)  # bottleneck: (H/8, W/8, 4 * filters)
-    inputs = [lightness]
     if extractor is None:
         x = layers.Conv2D(4 * filters, 1, activation="relu", name="no_fusion")(x)
     else:
-        features = keras.Input((extractor.num_features,), name=extractor.name)
-        inputs.append(features)
-        normalized = layers.BatchNormalization(center=False, scale=False, name="features_norm")(features)
-        x = FeatureFusion(4 * filters, name="fusion")(x, normalized)
+        features, x = _fuse(x, extractor, 4 * filters)
+        inputs = [lightness, features]
     x = conv(x, 2 * filters)
     x = layers.UpSampling2D(2)(x)
     x = conv(conv(x, filters), filters)
@@ -175,7 +172,15 @@ def build_fusion(extractor=None, filters=64, name="fusion"):
     return keras.Model(inputs, outputs, name=name)
 
 
-def build_unet(decoder_filters=(160, 96, 64), head="ab", name="unet"):
+def _fuse(x, extractor, filters):
+    """Adds the input for an extractor's features, and the layers that fuse them into a feature map."""
+    features = keras.Input((extractor.num_features,), name=extractor.name)
+    # A short memory, so that also a training of a few dozen steps knows their mean and deviation.
+    normalize = layers.BatchNormalization(momentum=0.95, center=False, scale=False, name="features_norm")
+    return features, FeatureFusion(filters, name="fusion")(x, normalize(features))
+
+
+def build_unet(decoder_filters=(160, 96, 64), head="ab", extractor=None, name="unet"):
     """Builds the U-Net: an EfficientNet-Lite0 encoder, and a decoder joined to it by skip connections.
 
     The encoder is laid out so that ImageNet weights fit (`pretrained.load_imagenet_encoder`); its batch
@@ -191,10 +196,11 @@ def build_unet(decoder_filters=(160, 96, 64), head="ab", name="unet"):
         decoder_filters: three channel counts, at 1/16, 1/8 and 1/4 of the input.
         head: "ab" answers a colour; "bins" scores `color.ab_bins`, in the layer "ab_bins", and answers
             their `AnnealedMean`.
+        extractor: as in `build_fusion`; its features are fused in at the end of the encoder.
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 3.8 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
+        A functional `keras.Model`, 3.8 million parameters without an extractor; lightness (batch, H, W, 1) in [-1, 1] ->
         ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
 
     Raises:
@@ -205,8 +211,11 @@ def build_unet(decoder_filters=(160, 96, 64), head="ab", name="unet"):
             'build_unet needs 3 decoder_filters and a head "ab" or "bins", '
             f"received {decoder_filters} and {head!r}."
         )
-    inputs = keras.Input((None, None, 1), name="lightness")
-    x, skips = lite0_encoder(inputs)  # x: (H/32, W/32, 320)
+    inputs = lightness = keras.Input((None, None, 1), name="lightness")
+    x, skips = lite0_encoder(lightness)  # x: (H/32, W/32, 320)
+    if extractor is not None:
+        features, x = _fuse(x, extractor, x.shape[-1])
+        inputs = [lightness, features]
     for filters, skip in zip(decoder_filters, reversed(skips), strict=True):
         name_here = f"decoder_{filters}"
         x = UpsampleLike(name=f"{name_here}_up")(x, skip)

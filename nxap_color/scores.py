@@ -1,13 +1,14 @@
 """From the figures of single photos to tables: means, bootstrap intervals, groups."""
 
 import csv
+import re
 
 import numpy as np
 
 COLUMNS = ("PSNR dB", "95 %", "SSIM", "dE00", "ab error", "ratio", "95 %", "s/photo")
 CSV_COLUMNS = (
-    "psnr", "psnr_low", "psnr_high", "ssim", "delta_e", "ab_error",
-    "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high",
+    "psnr", "psnr_low", "psnr_high", "ssim", "delta_e", "delta_e_low", "delta_e_high", "ab_error",
+    "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high", "seconds",
 )  # fmt: skip
 RESAMPLES = 2000
 
@@ -16,12 +17,12 @@ def summarize(photos):
     """Averages the figures of photos, and tells how far the choice of photos may have moved the means.
 
     Args:
-        photos: list of dicts from method to figures, as `evaluate.evaluate` yields.
+        photos: list of dicts from method to figures, as `photo_scores.measure_photos` yields.
 
     Returns:
         Dict from method to a dict: the means of `metrics.compare_photos`, the "colorfulness_ratio" of the
-        means of results and truths, the median "seconds", and for PSNR and ratio the 95 % intervals
-        "psnr_interval" and "colorfulness_ratio_interval", each [low, high] (percentile bootstrap over
+        means of results and truths, the median "seconds", and the 95 % intervals "psnr_interval",
+        "delta_e_interval" and "colorfulness_ratio_interval", each [low, high] (percentile bootstrap over
         photos; Efron, Tibshirani 1993).
     """
     drawn = _resamples(len(photos))
@@ -36,7 +37,8 @@ def summarize(photos):
         result, truth = (figures[key][drawn].mean(axis=1) for key in ("colorfulness", "true_colorfulness"))
         means["colorfulness_ratio"] = float(ratio(means["colorfulness"], means["true_colorfulness"]))
         means["colorfulness_ratio_interval"] = _interval(ratio(result, truth))
-        means["psnr_interval"] = _interval(figures["psnr"][drawn].mean(axis=1))
+        for key in ("psnr", "delta_e"):
+            means[f"{key}_interval"] = _interval(figures[key][drawn].mean(axis=1))
         means["seconds"] = float(np.median(figures["seconds"]))
         summary[label] = means
     return summary
@@ -63,6 +65,37 @@ def psnr_gains(photos, label):
         gains[other] = [float(gain.mean()), *_interval(gain[drawn].mean(axis=1))]
     del gains[label]
     return gains
+
+
+def without_seed(label):
+    """Takes the number off the end of a model's name: "runs/wide-2.keras x0.8" -> "runs/wide x0.8"."""
+    return re.sub(r"[-_]\d+(\.keras)?(?= x[\d.]+$|$)", "", label)
+
+
+def pool_seeds(photos):
+    """Takes models whose names differ in the number at their end for one, trained from several seeds.
+
+    Args:
+        photos: list of dicts, as in `summarize`.
+
+    Returns:
+        Such a list with `without_seed` of the names, and the mean figures of the models of that name. And a
+        dict from these names to the mean PSNR of each of the models, where there are several.
+    """
+    members = {}
+    for label in photos[0]:
+        members.setdefault(without_seed(label), []).append(label)
+
+    def mean(photo, labels):
+        return {key: float(np.mean([photo[label][key] for label in labels])) for key in photo[labels[0]]}
+
+    pooled = [{name: mean(photo, labels) for name, labels in members.items()} for photo in photos]
+    single = {
+        name: [float(np.mean([photo[label]["psnr"] for photo in photos])) for label in labels]
+        for name, labels in members.items()
+        if len(labels) > 1
+    }
+    return pooled, single
 
 
 def summarize_groups(photos, groups):
@@ -101,7 +134,7 @@ def write_csv(path, summary):
         writer.writerow(["method", *CSV_COLUMNS])
         for label, row in summary.items():
             figures = dict(row)
-            for key in ("psnr", "colorfulness_ratio"):
+            for key in ("psnr", "delta_e", "colorfulness_ratio"):
                 figures[f"{key}_low"], figures[f"{key}_high"] = row[f"{key}_interval"]
             writer.writerow([label, *(f"{figures[column]:.4g}" for column in CSV_COLUMNS)])
 
@@ -113,7 +146,8 @@ def table(summary):
     for label, row in summary.items():
         cells = (
             f"{row['psnr']:.2f}", "{:.2f}-{:.2f}".format(*row["psnr_interval"]), f"{row['ssim']:.3f}",
-            f"{row['delta_e']:.2f}", f"{row['ab_error']:.2f}", f"{row['colorfulness_ratio']:.2f}",
+            f"{row['delta_e']:.2f}", "{:.2f}-{:.2f}".format(*row["delta_e_interval"]),
+            f"{row['ab_error']:.2f}", f"{row['colorfulness_ratio']:.2f}",
             "{:.2f}-{:.2f}".format(*row["colorfulness_ratio_interval"]), f"{row['seconds']:.3f}",
         )  # fmt: skip
         lines.append(f"{label:<{width}}" + "".join(f"{cell:>13}" for cell in cells))

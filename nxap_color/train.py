@@ -36,7 +36,7 @@ def make_parser():
     add(
         "--extractor",
         choices=(*EXTRACTOR_NAMES, "none"),
-        help="frozen network whose features fusion takes; inception_v3 if not said",
+        help="frozen network whose features are fused in; of fusion inception_v3, of unet none, if not said",
     )
     add(
         "--extractor-weights", default="imagenet", metavar="imagenet|random|FILE", help=EXTRACTOR_WEIGHTS_HELP
@@ -180,11 +180,10 @@ def load_extractor(args):
     """
     from nxap_color import extractors
 
-    if args.extractor and args.arch != "fusion":
-        raise ValueError(f"--extractor needs --arch fusion; {args.arch} takes no features.")
-    if args.arch != "fusion" or args.extractor == "none":
-        return None
-    return extractors.load_extractor(args.extractor or EXTRACTOR_NAMES[0], args.extractor_weights)
+    if args.extractor and args.arch == "autoencoder":
+        raise ValueError("--extractor needs --arch fusion or unet; the autoencoder takes no features.")
+    name = args.extractor or {"fusion": EXTRACTOR_NAMES[0]}.get(args.arch, "none")
+    return None if name == "none" else extractors.load_extractor(name, args.extractor_weights)
 
 
 def build_model(args, extractor=None):
@@ -202,12 +201,14 @@ def build_model(args, extractor=None):
     """
     from nxap_color import models, pretrained
 
-    options = {"head": "bins"} if args.loss == "bins" else {}
-    if options and args.arch != "unet":
+    if args.loss == "bins" and args.arch != "unet":
         raise ValueError("--loss bins needs --arch unet, whose head can answer bins.")
-    if args.arch == "fusion":
-        options = {"extractor": extractor, "filters": args.filters}
-    build = functools.partial(models.ARCHITECTURES[args.arch], **options)
+    options = {
+        "autoencoder": {},
+        "fusion": {"extractor": extractor, "filters": args.filters},
+        "unet": {"extractor": extractor, "head": "bins" if args.loss == "bins" else "ab"},
+    }
+    build = functools.partial(models.ARCHITECTURES[args.arch], **options[args.arch])
     if args.freeze and not (args.imagenet or args.init):
         raise ValueError(
             "--freeze keeps weights as they are, which needs some to keep: --imagenet or --init."

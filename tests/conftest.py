@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nxap_color import models
+from nxap_color.extractors import Extractor
+
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((PROJECT / "data" / "photos").glob("*.jpg"))
 
@@ -53,3 +56,21 @@ def tiny_model_file(tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.keras"
     tiny_model.save(path)
     return path
+
+
+@pytest.fixture
+def tiny_extractor():
+    """A real frozen network, with batch normalisation: (32, 32, 3) -> 4 features."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    return Extractor(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="tiny_features"))
+
+
+@pytest.fixture
+def tiny_fusion(tiny_extractor):
+    """A small network of the real kind whose answer depends on the features."""
+    keras.utils.set_random_seed(0)
+    model = models.build_fusion(tiny_extractor, filters=4)
+    model.get_layer("ab").set_weights([np.random.default_rng(0).normal(0.0, 0.3, (3, 3, 2, 2)), np.zeros(2)])
+    return model

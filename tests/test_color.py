@@ -38,6 +38,12 @@ def test_round_trip_loses_less_than_an_8_bit_step(cube):
     assert np.abs(back - cube).max() < 1.0 / 255.0
 
 
+def test_the_gray_of_a_lightness_is_that_of_scikit_image():
+    lightness = np.linspace(0.0, 100.0, 401)
+    expected = lab2rgb(np.stack([lightness, 0.0 * lightness, 0.0 * lightness], axis=-1))[:, 0]
+    np.testing.assert_allclose(color.lightness_to_gray(lightness), expected, atol=1e-4)
+
+
 def test_any_leading_dimensions(cube):
     batch = cube[:24].reshape(2, 3, 4, 3)
     lab = ops.convert_to_numpy(color.rgb_to_lab(batch))

@@ -169,3 +169,39 @@ def test_the_size_of_a_photo_does_not_change_its_colours(shipped, project):
         colours.append(rgb2lab(small)[..., 1:])
     for ab in colours[1:]:
         assert np.linalg.norm(ab - colours[0], axis=-1).mean() < 3.0
+
+
+@pytest.fixture
+def fusing(tiny_fusion, tiny_extractor):
+    return Colorizer(tiny_fusion, 64, extractor=tiny_extractor)
+
+
+def test_features_are_those_of_the_photo_that_the_network_sees(
+    fusing, tiny_fusion, tiny_extractor, sample_rgb
+):
+    inputs = fusing.network_input(np.float32(sample_rgb[:64, :96]) / 255.0)
+    (ab,) = fusing.predict_ab([inputs])
+    features = tiny_extractor([inputs]).repeat(2, axis=0)  # also for its mirror image, as in training
+    alone, mirrored = np.asarray(tiny_fusion([np.stack([inputs, inputs[:, ::-1]]), features]))
+    np.testing.assert_allclose(ab, (alone + mirrored[:, ::-1]) * 64.0, atol=1e-3)
+    (other,) = fusing.predict_ab([inputs], features=features[:1] + 1.0)
+    assert np.abs(other - ab).mean() > 0.1
+
+
+def test_a_batch_of_photos_with_features_gives_what_each_gives_alone(fusing, sample_rgb):
+    photos = [sample_rgb, gray_of(sample_rgb)[:100], sample_rgb[::-1]]
+    for photo, result in zip(photos, fusing.colorize_batch(photos), strict=True):
+        assert np.abs(result.astype(int) - fusing.colorize(photo)).max() <= 1
+
+
+def test_an_extractor_that_does_not_fit_is_refused(tiny_model, tiny_fusion, tiny_extractor):
+    with pytest.raises(ValueError, match=r"fusion takes \[4\] features, the extractor gives none"):
+        Colorizer(tiny_fusion)
+    with pytest.raises(ValueError, match=r"tiny takes no features, the extractor gives \[4\]"):
+        Colorizer(tiny_model, extractor=tiny_extractor)
+
+
+def test_a_model_with_an_extractor_of_ones_own_says_that_it_needs_it(tiny_fusion, tmp_path):
+    tiny_fusion.save(tmp_path / "own.keras")
+    with pytest.raises(ValueError, match="There is no extractor tiny_features"):
+        Colorizer.load(str(tmp_path / "own.keras"))

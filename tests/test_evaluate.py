@@ -8,7 +8,8 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from nxap_color.evaluate import main, methods
+from nxap_color.evaluate import main
+from nxap_color.photo_scores import methods
 
 
 @pytest.fixture

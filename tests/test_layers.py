@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from nxap_color.color import AB_SCALE, ab_bins
-from nxap_color.layers import AnnealedMean, GuidedUpsampling, UpsampleLike
+from nxap_color.layers import AnnealedMean, FeatureFusion, GuidedUpsampling, UpsampleLike
 
 
 def random(*shape):
@@ -90,3 +90,28 @@ def test_annealed_mean_of_two_colours(temperature):
 def test_a_temperature_of_0_is_refused():
     with pytest.raises(ValueError, match="temperature > 0, received 0"):
         AnnealedMean(0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (8, 4)])
+def test_fusion_is_a_1x1_convolution_of_the_map_and_the_repeated_vector(size):
+    layer, inputs, features = FeatureFusion(5), random(2, *size, 3), random(2, 4)
+    answer = layer(inputs, features)
+    kernel, bias = layer.get_weights()
+    everywhere = np.tile(features[:, None, None], (1, *size, 1))
+    expected = np.concatenate([inputs, everywhere], axis=-1) @ kernel[0, 0] + bias
+    np.testing.assert_allclose(answer, np.maximum(expected, 0.0), atol=1e-5)
+
+
+def test_fusion_survives_saving_in_safe_mode_at_any_size(tmp_path):
+    lightness, features = keras.Input((None, None, 3)), keras.Input((4,))
+    model = keras.Model([lightness, features], FeatureFusion(6)(lightness, features))
+    model.save(tmp_path / "fusion.keras")
+    loaded = keras.saving.load_model(tmp_path / "fusion.keras", safe_mode=True)
+    for size in ((5, 4), (9, 2), (3, 3)):
+        given = [random(2, *size, 3), random(2, 4)]
+        np.testing.assert_array_equal(loaded.predict_on_batch(given), model.predict_on_batch(given))
+
+
+def test_fusion_without_filters_is_refused():
+    with pytest.raises(ValueError, match="filters >= 1, received 0"):
+        FeatureFusion(0)

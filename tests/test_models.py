@@ -17,10 +17,12 @@ from nxap_color import color, models
 from nxap_color.colorizer import Colorizer
 from nxap_color.losses import AbMeanSquaredError
 from nxap_color.models import ModelError
+from nxap_color.train import main as train
 
 
 @pytest.mark.parametrize(
-    ("build", "stride", "millions"), [(models.build_autoencoder, 1, 3.9), (models.build_unet, 4, 3.8)]
+    ("build", "stride", "millions"),
+    [(models.build_autoencoder, 1, 3.9), (models.build_fusion, 2, 6.3), (models.build_unet, 4, 3.8)],
 )
 def test_networks_take_any_size_and_answer_at_their_stride(build, stride, millions):
     model = build()
@@ -35,8 +37,9 @@ def test_autoencoder_answers_both_signs_within_the_scale():
     assert -1.0 < answer.min() < 0.0 < answer.max() < 1.0
 
 
-def test_untrained_unet_answers_gray():
-    answer = np.asarray(models.build_unet()(np.random.uniform(-1, 1, (1, 32, 32, 1))))
+@pytest.mark.parametrize("build", [models.build_fusion, models.build_unet])
+def test_untrained_networks_answer_gray(build):
+    answer = np.asarray(build()(np.random.uniform(-1, 1, (1, 32, 32, 1))))
     np.testing.assert_array_equal(answer, np.zeros_like(answer))
 
 
@@ -46,7 +49,7 @@ def test_unet_needs_three_decoder_widths():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [models.build_autoencoder, models.build_unet])
+@pytest.mark.parametrize("build", models.ARCHITECTURES.values())
 def test_networks_learn_one_photo(build, sample_rgb):
     """A network that cannot overfit one photo has a fault that more data would only hide."""
     rgb = keras.ops.image.resize(sample_rgb[None] / np.float32(255.0), (64, 64), antialias=True)
@@ -66,6 +69,28 @@ def test_networks_survive_saving_in_safe_mode(architecture, tmp_path):
     model.save(path)
     lightness = np.random.default_rng(0).uniform(-1, 1, (1, 64, 32, 1)).astype("float32")
     np.testing.assert_allclose(models.load_model(path)(lightness), model(lightness), atol=1e-6)
+
+
+def test_fused_features_decide_the_colour_of_the_same_gray(tiny_extractor):
+    """Two photos that differ in their features only have different colours: the network tells them apart."""
+    keras.utils.set_random_seed(0)
+    model = models.build_fusion(tiny_extractor, filters=8)
+    model.compile(keras.optimizers.Adam(1e-2), "mse")
+    lightness = np.zeros((2, 32, 32, 1), "float32")
+    features = np.float32([[100, 0, 0, 1], [90, 0, 0, 1]])  # far from mean 0 and deviation 1
+    ab = np.float32([[0.4, 0.1], [-0.2, -0.3]])[:, None, None].repeat(16, axis=1).repeat(16, axis=2)
+    model.fit([lightness, features], ab, epochs=150, verbose=0)
+    answer = model.predict_on_batch([lightness, features])
+    np.testing.assert_allclose(answer[:, 8, 8], ab[:, 8, 8], atol=0.1)
+
+
+def test_fusion_takes_features_under_the_name_of_their_extractor(tiny_extractor, tmp_path):
+    models.build_fusion(tiny_extractor, filters=4).save(tmp_path / "fusion.keras")
+    model = models.load_model(tmp_path / "fusion.keras")
+    assert [tuple(tensor.shape[1:]) for tensor in model.inputs] == [(None, None, 1), (4,)]
+    assert model.inputs[1].name == "tiny_features"
+    kernels = [layer.kernel.shape for layer in model.layers if hasattr(layer, "kernel")]
+    assert (3, 3, 3, 4) not in kernels  # the extractor's own
 
 
 def test_prediction_retraces_for_new_sizes():
@@ -132,7 +157,9 @@ def test_model_with_another_output_is_refused(tmp_path):
         models.load_model(path)
 
 
-@pytest.mark.parametrize("module", ["color", "layers", "models", "losses", "metrics", "colorizer"])
+@pytest.mark.parametrize(
+    "module", ["color", "layers", "efficientnet", "models", "extractors", "losses", "metrics", "colorizer"]
+)
 def test_networks_name_no_backend(module, project):
     tree = ast.parse((project / "nxap_color" / f"{module}.py").read_text(encoding="utf-8"))
     imported = {
@@ -160,29 +187,42 @@ if keras.backend.backend() == "openvino":  # which rounds to bfloat16 where the 
     compile_model = openvino.compile_model
     openvino.compile_model = lambda m, d: compile_model(m, d, {"INFERENCE_PRECISION_HINT": "f32"})
 given = np.load(sys.argv[1])
-colorizer = Colorizer.load("unet")
-ab = np.asarray(colorizer.model.predict_on_batch(given["lightness"]))
+colorizer = Colorizer.load(sys.argv[3])
+ab = np.stack(colorizer.predict_ab(list(given["lightness"])))
 np.savez(sys.argv[2], ab=ab, photo=colorizer.colorize(given["gray"]))
 print(keras.backend.backend())
 """
 
 
+@pytest.fixture(params=["unet", "fusion"])
+def model_to_move(request, photo_folder, tmp_path):
+    """The shipped model, and a core that has its extractor attached when it is loaded."""
+    if request.param == "unet":
+        return "unet"
+    path = tmp_path / "fusion.keras"
+    branch = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
+    size = ["--filters", "8", "--image-size", "32", "--batch-size", "4", "--steps", "20", "--epochs", "1"]
+    train([str(photo_folder), *branch, *size, "--validation", "0.3", "--output", str(path)])
+    return str(path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "openvino"])
-def test_the_shipped_model_gives_the_same_colours_on_another_backend(backend, tmp_path, sample_rgb):
+def test_a_model_gives_the_same_colours_on_another_backend(backend, model_to_move, tmp_path, sample_rgb):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     given, answers = tmp_path / "given.npz", tmp_path / "answers.npz"
     lightness = np.random.default_rng(0).uniform(-1, 1, (1, 96, 128, 1)).astype("float32")
     np.savez(given, lightness=lightness, gray=sample_rgb[..., 1])
     done = subprocess.run(
-        [sys.executable, "-c", ON_ANOTHER_BACKEND, str(given), str(answers)],
+        [sys.executable, "-c", ON_ANOTHER_BACKEND, str(given), str(answers), model_to_move],
         env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.strip().endswith(backend), done.stderr
-    colorizer = Colorizer.load("unet")
-    found = np.load(answers)
-    np.testing.assert_allclose(found["ab"], colorizer.model.predict_on_batch(lightness), atol=1e-4)
+    colorizer, found = Colorizer.load(model_to_move), np.load(answers)
+    expected = np.stack(colorizer.predict_ab(list(lightness)))
+    assert np.abs(expected).max() > 1.0
+    np.testing.assert_allclose(found["ab"] / color.AB_SCALE, expected / color.AB_SCALE, atol=1e-5)
     difference = found["photo"].astype(int) - colorizer.colorize(sample_rgb[..., 1])
     assert np.abs(difference).max() <= 1
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from nxap_color.scores import psnr_gains, summarize, summarize_groups, table, write_csv
+from nxap_color.scores import (
+    pool_seeds,
+    psnr_gains,
+    summarize,
+    summarize_groups,
+    table,
+    without_seed,
+    write_csv,
+)
 
 KEYS = ("ssim", "delta_e", "ab_error", "seconds")
 
@@ -60,3 +68,29 @@ def test_the_csv_has_a_line_for_each_method_and_the_ends_of_intervals(tmp_path):
         (row,) = csv.DictReader(file)
     assert (row["method"], row["psnr"], row["psnr_low"], row["psnr_high"]) == ("model", "22", "20", "24")
     assert row["colorfulness_ratio"] == row["colorfulness_ratio_low"] == "0.75"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("runs/wide-2.keras", "runs/wide"),
+        ("wide_10", "wide"),
+        ("wide-2.keras x0.8", "wide x0.8"),
+        ("unet", "unet"),
+        ("gray", "gray"),
+        ("net2.keras", "net2.keras"),
+    ],
+)
+def test_the_seed_is_the_number_at_the_end_of_a_name(label, name):
+    assert without_seed(label) == name
+
+
+def test_seeds_of_one_network_are_averaged_photo_by_photo():
+    rows = [(20.0, 22.0, 30.0), (24.0, 26.0, 32.0)]
+    labels = ("net-0.keras", "net-1.keras", "gray")
+    photos = [
+        {label: figures(psnr)["model"] for label, psnr in zip(labels, row, strict=True)} for row in rows
+    ]
+    pooled, single = pool_seeds(photos)
+    assert [(photo["net"]["psnr"], photo["gray"]["psnr"]) for photo in pooled] == [(21.0, 30.0), (25.0, 32.0)]
+    assert single == {"net": [22.0, 24.0]}

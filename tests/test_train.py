@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from nxap_color import models
+from nxap_color.colorizer import Colorizer
+from nxap_color.extractors import ExtractorError
 from nxap_color.train import main
 from nxap_color.training import EncoderAdam, Run
 
@@ -229,3 +231,86 @@ def test_the_result_can_be_averaged_with_other_models(photo_folder, tmp_path):
     for mean, weight in zip(models.load_model(str(output)).get_weights(), weights, strict=True):
         np.testing.assert_allclose(mean, 1.5 * weight, rtol=1e-4, atol=1e-6)
     assert json.loads(output.with_suffix(".json").read_text())["averaged_with"] == [{}]
+
+
+FUSION = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
+
+
+def test_a_fusion_network_is_trained_stopped_and_used(photo_folder, tmp_path, capsys, sample_rgb):
+    output = tmp_path / "runs" / "fusion.keras"
+    options = [*TINY, *FUSION, "--filters", "8", "--epochs", "2", "--output", str(output)]
+    assert main([str(photo_folder), *options]) == 0
+    assert "Features of 12 photos found in" in capsys.readouterr().out
+    extractor = json.loads(output.with_suffix(".json").read_text())["extractor"]
+    assert (extractor["name"], extractor["weights"]) == ("efficientnet_lite0", "random")
+
+    assert main([str(photo_folder), *options, "--overwrite"]) == 0
+    assert "Features of 0 photos found in" in capsys.readouterr().out
+    colorizer = Colorizer.load(str(output))
+    assert colorizer.extractor.digest == extractor["digest"]
+    expected = colorizer.colorize(sample_rgb)
+    assert np.ptp(expected, axis=-1).max() > 0
+
+    assert main([str(photo_folder), *options[:-1], str(tmp_path / "more.keras"), "--init", str(output)]) == 0
+
+
+def test_the_weights_of_another_extractor_are_not_attached(photo_folder, tmp_path, monkeypatch):
+    output = tmp_path / "fusion.keras"
+    options = [*TINY, *FUSION, "--filters", "8", "--epochs", "1", "--output", str(output)]
+    assert main([str(photo_folder), *options]) == 0
+    recipe = json.loads(output.with_suffix(".json").read_text())
+    recipe["extractor"]["digest"] = "00000000"
+    output.with_suffix(".json").write_text(json.dumps(recipe))
+    with pytest.raises(ExtractorError, match="with other weights \\(random, 00000000\\)"):
+        Colorizer.load(str(output))
+
+
+def test_the_extractor_stays_bit_for_bit_as_it_was(photo_folder, tmp_path, monkeypatch, tiny_extractor):
+    before = [weight.copy() for weight in tiny_extractor.network.get_weights()]
+    monkeypatch.setattr("nxap_color.extractors.load_extractor", lambda name, weights: tiny_extractor)
+    options = [*TINY, *FUSION, "--filters", "8", "--epochs", "2", "--output", str(tmp_path / "fusion.keras")]
+    assert main([str(photo_folder), *options]) == 0
+    assert len(before) == 6  # kernel, bias, and the four of batch normalisation
+    for weight, kept in zip(tiny_extractor.network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+
+
+def test_the_unet_takes_features_too(photo_folder, tmp_path):
+    output = tmp_path / "unet.keras"
+    options = [*TINY, "--extractor", "efficientnet_lite0", "--extractor-weights", "random", "--epochs", "1"]
+    assert main([str(photo_folder), *options, "--output", str(output)]) == 0
+    colorizer = Colorizer.load(str(output))
+    assert colorizer.extractor.name == "efficientnet_lite0"
+    assert colorizer.model.get_layer("fusion").filters == 320
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--arch", "autoencoder", "--extractor", "inception_v3"], "--extractor needs --arch fusion or unet"),
+        ([*FUSION[:-1], "no-such.h5"], "There is no file no-such.h5"),
+        ([*FUSION, "--imagenet"], "has no encoder that ImageNet weights fit"),
+    ],
+)
+def test_wrong_use_of_extractors_is_named(photo_folder, tmp_path, capsys, options, message):
+    arguments = [str(photo_folder), *TINY, *options, "--output", str(tmp_path / "model.keras")]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_whole_of_inception_is_trained_with_saved_without_and_attached(photo_folder, tmp_path, capsys):
+    output = tmp_path / "fusion.keras"
+    branch = ["--arch", "fusion", "--extractor", "inception_v3", "--extractor-weights", "random"]
+    assert main([str(photo_folder), *TINY, *branch, "--epochs", "1", "--output", str(output)]) == 0
+    assert output.stat().st_size < 30e6
+    colorizer = Colorizer.load(str(output))
+    assert colorizer.extractor.network.count_params() > 21e6
+    assert colorizer.model.count_params() == pytest.approx(6.84e6, rel=0.01)
+    lightness = np.random.default_rng(0).uniform(-1, 1, (64, 96, 1)).astype("float32")
+    before = colorizer.predict_ab([lightness])[0] / 128.0
+    colorizer.model.save(tmp_path / "again.keras")
+    output.with_suffix(".json").rename(tmp_path / "again.json")
+    after = Colorizer.load(str(tmp_path / "again.keras")).predict_ab([lightness])[0] / 128.0
+    assert np.abs(before).max() > 1e-3
+    np.testing.assert_allclose(after, before, atol=1e-5)

