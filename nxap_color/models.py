@@ -167,7 +167,7 @@ def build_fusion(extractor=None, filters=64, name="fusion"):
     x = layers.UpSampling2D(2)(x)
     x = conv(conv(x, filters), filters)
     x = layers.UpSampling2D(2)(x)
-    x = conv(x, filters // 2)  # (H/2, W/2)
+    x = conv(x, max(1, filters // 2))  # (H/2, W/2)
     outputs = layers.Conv2D(2, 3, padding="same", kernel_initializer="zeros", name="ab")(x)
     return keras.Model(inputs, outputs, name=name)
 
@@ -200,8 +200,8 @@ def build_unet(decoder_filters=(160, 96, 64), head="ab", extractor=None, name="u
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 3.8 million parameters without an extractor; lightness (batch, H, W, 1) in [-1, 1] ->
-        ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
+        A functional `keras.Model`, 3.8 million parameters without an extractor; inputs as those of
+        `build_fusion` -> ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
 
     Raises:
         ValueError: if `decoder_filters` has not three entries, or `head` is neither.

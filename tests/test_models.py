@@ -207,8 +207,10 @@ def model_to_move(request, photo_folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "openvino"])
-def test_a_model_gives_the_same_colours_on_another_backend(backend, model_to_move, tmp_path, sample_rgb):
+@pytest.mark.parametrize(("backend", "tolerance"), [("jax", 1e-5), ("openvino", 1e-4)])
+def test_a_model_gives_the_same_colours_on_another_backend(
+    backend, tolerance, model_to_move, tmp_path, sample_rgb
+):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     given, answers = tmp_path / "given.npz", tmp_path / "answers.npz"
@@ -222,7 +224,7 @@ def test_a_model_gives_the_same_colours_on_another_backend(backend, model_to_mov
     colorizer, found = Colorizer.load(model_to_move), np.load(answers)
     expected = np.stack(colorizer.predict_ab(list(lightness)))
     assert np.abs(expected).max() > 1.0
-    np.testing.assert_allclose(found["ab"] / color.AB_SCALE, expected / color.AB_SCALE, atol=1e-5)
+    np.testing.assert_allclose(found["ab"] / color.AB_SCALE, expected / color.AB_SCALE, atol=tolerance)
     difference = found["photo"].astype(int) - colorizer.colorize(sample_rgb[..., 1])
     assert np.abs(difference).max() <= 1
 

@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nxap_color import predict
+from nxap_color import models, predict
 from nxap_color.image_io import Photo, read_photo, write_photo
 from nxap_color.jobs import UsageError, plan
 from nxap_color.predict import main
@@ -309,6 +310,20 @@ def test_wrong_usage_exits_with_2(arguments, message, photo, capsys):
         status = error.code
     assert status == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_model_whose_extractor_is_not_there_is_wrong_usage(photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr("nxap_color.extractors.has_internet", lambda: False)
+    model, inception = tmp_path / "own.keras", SimpleNamespace(name="inception_v3", num_features=2048)
+    models.build_fusion(inception, filters=1).save(model)
+    for options, reason in (
+        ([], "The ImageNet weights of inception_v3 are not on this machine"),
+        (["--extractor-weights", "no-such.h5"], "There is no file no-such.h5"),
+    ):
+        assert main([str(photo), "--model", str(model), *options]) == 2
+        assert reason in capsys.readouterr().err
+    assert not photo.with_name("old_color.jpg").exists()
 
 
 def test_several_results_into_one_file_is_wrong_usage(photo, photo_folder):

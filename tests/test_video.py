@@ -322,6 +322,16 @@ def test_frames_are_streamed(tiny_model):
     assert len(asked) <= 64
 
 
+def test_frames_are_given_the_features_of_their_own_scene(tiny_fusion, tiny_extractor, sample_rgb):
+    """A cut in the middle of the frames that the network is given at a time."""
+    scenes = [np.uint8(sample_rgb[:64, :96]), np.uint8(255 - sample_rgb[-64:, -96:])]
+    colorizer = Colorizer(tiny_fusion, 64, extractor=tiny_extractor)
+    frames = [scenes[0]] * 3 + [scenes[1]] * 3
+    expected = [next(colorize_frames(colorizer, [scene])) for scene in scenes]
+    for number, frame in enumerate(colorize_frames(colorizer, frames, memory=0)):
+        np.testing.assert_array_equal(frame, expected[number // 3])
+
+
 @pytest.mark.slow
 def test_a_film_of_a_still_photo_does_not_flicker(sample_rgb):
     """The shipped model on one photo with grain: steadier than frame by frame, and as colourful."""
