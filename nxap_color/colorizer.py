@@ -62,15 +62,17 @@ class Colorizer:
         self.stride = 64 // model.compute_output_shape(given if expected else given[0])[1]
 
     @classmethod
-    def load(cls, name=models.DEFAULT_MODEL, vividness=1.0, extractor_weights=None):
+    def load(cls, name=models.DEFAULT_MODEL, vividness=1.0, extractor_weights=None, extractor=None):
         """Loads a shipped model by name, or any from a file, at the size and gain that its recipe names.
 
-        To a model that fuses features its extractor is attached, one of `extractors.EXTRACTORS`.
+        To a model that fuses features its extractor is attached.
 
         Args:
             name: "unet", or the path of a `.keras` file.
             vividness: as in the constructor.
             extractor_weights: as in `extractors.load_extractor`; None takes those that the recipe names.
+            extractor: `extractors.Extractor` to attach; None loads the one of `extractors.EXTRACTORS` that
+                the model was trained with.
 
         Returns:
             `Colorizer`.
@@ -82,18 +84,12 @@ class Colorizer:
         """
         model, recipe = models.load_model(name), models.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
-        extractor = None
         if len(model.inputs) > 1:
             trained = recipe.get("extractor", {"weights": "imagenet"})
-            extractor = extractors.load_extractor(
-                model.inputs[1].name, extractor_weights or trained["weights"]
-            )
-            if extractor.digest != trained.get("digest", extractor.digest):
-                raise extractors.ExtractorError(
-                    f"{name} was trained on features of {extractor.name} with other weights "
-                    f"({trained['weights']}, {trained['digest']}) than these ({extractor.digest}). Name the "
-                    "right file with --extractor-weights FILE."
-                )
+            if extractor is None:
+                weights = extractor_weights or trained["weights"]
+                extractor = extractors.load_extractor(model.inputs[1].name, weights)
+            extractors.require_same(extractor, trained, name)
         return cls(model, size, vividness, gain, extractor)
 
     def colorize(self, image):
@@ -124,7 +120,8 @@ class Colorizer:
             ValueError: if one is not such an array.
         """
         photos = [_to_float_rgb(image) for image in images]
-        colours = self.predict_ab([self.network_input(photo) for photo in photos])
+        features = self.extractor(photos) if self.extractor else None
+        colours = self.predict_ab([self.network_input(photo) for photo in photos], features=features)
         return [
             _from_float_rgb(self.merge(photo, ab), np.asarray(image).dtype)
             for image, photo, ab in zip(images, photos, colours, strict=True)
@@ -163,17 +160,15 @@ class Colorizer:
         Args:
             inputs: list of float32 arrays (h, w, 1) as from `network_input`, sizes may differ.
             mirrored: whether to look at the mirror images, too, in twice the time.
-            features: float32 array (photos, num_features) of what the extractor says about them, or
-                None to ask it.
+            features: float32 array (photos, num_features), what the extractor says about the photos; for
+                a network that takes it.
 
         Returns:
             List of float32 arrays (h / stride, w / stride, 2), ab units.
         """
-        if self.extractor and features is None:
-            features = self.extractor(inputs)
         if not mirrored:
             return [ab * color.AB_SCALE for ab in self._run(inputs, features)]
-        # The features are those of the photo as it is in both cases, as they are in training.
+        # The features are those of the photo as it is, as they are for mirrored crops in training.
         twice = None if features is None else np.concatenate([features, features])
         answers = self._run([*inputs, *(lightness[:, ::-1] for lightness in inputs)], twice)
         pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)

@@ -63,7 +63,8 @@ def training_batches(
             colours to learn stay those of the clean one.
         min_crop: the smallest crop, as a share of the largest that fits; objects are seen at sizes from 1
             to 1 / min_crop.
-        features: `features.PhotoFeatures` of the photos, or None.
+        features: `features.PhotoFeatures` of the photos, or None. They are those of the clean photo, also
+            where the lightness is degraded.
 
     Returns:
         `tf.data.Dataset` of lightness float32 (batch, height, width, 1) in [-1, 1] and ab / AB_SCALE

@@ -1,6 +1,8 @@
 """Whether what others download on our behalf can be had, found out in seconds instead of minutes."""
 
+import contextlib
 import socket
+import threading
 import urllib.request
 
 TIMEOUT = 3  # seconds
@@ -12,8 +14,15 @@ def has_internet():
     """Tells whether a download has a chance; behind a proxy only the download itself can tell."""
     if urllib.request.getproxies():
         return True
-    try:
-        socket.create_connection(_HOST, timeout=TIMEOUT).close()
-    except OSError:
-        return False
-    return True
+    reached = threading.Event()
+
+    def connect():
+        with contextlib.suppress(OSError):
+            socket.create_connection(_HOST, timeout=TIMEOUT).close()
+            reached.set()
+
+    # In a thread, since looking a name up, and each of its addresses, takes a time of its own.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(TIMEOUT)
+    return reached.is_set()

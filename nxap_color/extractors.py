@@ -5,9 +5,11 @@ trained layers only, and `Colorizer.load` attaches the extractor again.
 """
 
 import os
+import tempfile
 import zlib
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 from keras import layers, ops
@@ -17,8 +19,8 @@ from nxap_color.downloads import has_internet
 from nxap_color.efficientnet import lite0_encoder
 
 BATCH_SIZE = 8
-# Frames of a film that differ less than this in lightness, in the mean and in [-1, 1], show the same things.
-SAME_SCENE = 0.1
+# Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray.
+SAME_SCENE = 0.3
 
 
 class ExtractorError(ValueError):
@@ -51,7 +53,7 @@ class Extractor:
 
     Example:
         >>> extractor = load_extractor("efficientnet_lite0", weights="random")
-        >>> extractor([np.zeros((48, 64, 1), "float32")]).shape
+        >>> extractor([np.zeros((48, 64, 3), "float32")]).shape
         (1, 1280)
     """
 
@@ -73,21 +75,24 @@ class Extractor:
             digest = zlib.crc32(np.ascontiguousarray(weight), digest)
         self.digest = f"{digest:08x}"
 
-    def prepare(self, lightness):
+    def inner_size(self, height, width):
+        """Tells at what size a picture of `height` x `width` pixels is shown: (h, w), one of them `size`."""
+        scale = self.size / max(height, width)
+        return tuple(max(1, round(side * scale)) for side in (height, width))
+
+    def prepare(self, rgb):
         """Makes of a photo what the network was trained to see.
 
         Args:
-            lightness: float32 array (H, W, 1), in [-1, 1].
+            rgb: float32 array (H, W, 3), sRGB in [0, 1], of which the lightness counts.
 
         Returns:
-            float32 array (size, size, 3): the gray photo in the middle, its longer side `size`, and
-            mid-gray around it; three equal channels from `black` to `white`.
+            float32 array (size, size, 3): the gray photo in the middle, and mid-gray around it; three equal
+            channels from `black` to `white`.
         """
-        height, width = lightness.shape[:2]
-        scale = self.size / max(height, width)
-        inner = tuple(max(1, round(side * scale)) for side in (height, width))
-        small = ops.image.resize(lightness, inner, "bilinear", antialias=True, data_format="channels_last")
-        gray = color.lightness_to_gray(color.LIGHTNESS_SCALE * (small + 1.0))  # in [0, 1]
+        inner = self.inner_size(*rgb.shape[:2])
+        small = ops.image.resize(rgb, inner, "bilinear", antialias=True, data_format="channels_last")
+        gray = color.lightness_to_gray(color.rgb_to_lab(small)[..., :1])
         top, left = ((self.size - side) // 2 for side in inner)
         canvas = np.full((self.size, self.size, 3), 0.5, "float32")
         canvas[top : top + inner[0], left : left + inner[1]] = ops.convert_to_numpy(gray)
@@ -97,31 +102,35 @@ class Extractor:
         """Finds the features of photos.
 
         Args:
-            photos: list of float32 arrays (H, W, 1), lightness in [-1, 1], sizes may differ.
+            photos: list of float32 arrays (H, W, 3), sRGB in [0, 1], sizes may differ.
 
         Returns:
             float32 array (photos, num_features).
         """
-        batches = (photos[start : start + BATCH_SIZE] for start in range(0, len(photos), BATCH_SIZE))
         # predict_on_batch runs in inference mode: batch normalisation uses and keeps its statistics.
         answers = [
-            self.network.predict_on_batch(np.stack([self.prepare(p) for p in batch])) for batch in batches
+            self.network.predict_on_batch(np.stack([self.prepare(photo) for photo in batch]))
+            for batch in (photos[start : start + BATCH_SIZE] for start in range(0, len(photos), BATCH_SIZE))
         ]
         return np.concatenate(answers) if answers else np.zeros((0, self.num_features), "float32")
 
-    def of_frames(self, frames):
+    def of_frames(self, grays):
         """Finds the features of neighbouring frames of a film, looking only at those that show new things.
 
         Args:
-            frames: list of float32 arrays (h, w, 1) of one size, lightness in [-1, 1].
+            grays: list of uint8 arrays (h, w) of one size.
 
         Returns:
             float32 array (frames, num_features); frames alike have the features of the first of them.
         """
         features, key = [], None
-        for frame in frames:
-            if key is None or np.abs(frame - key).mean() > SAME_SCENE:
-                key, vector = frame, self([frame])[0]
+        for gray in grays:
+            # In proportion to the contrast, so that a cut between two scenes at night counts as one; the
+            # one step is for noise in frames of next to none.
+            if key is None or cv2.absdiff(gray, key).mean() > 1.0 + SAME_SCENE * key.std():
+                key = gray
+                rgb = np.repeat(gray[..., None], 3, axis=-1).astype("float32") / 255.0
+                (vector,) = self([rgb])
             features.append(vector)
         return np.stack(features)
 
@@ -141,10 +150,35 @@ def load_extractor(name="inception_v3", weights="imagenet"):
         ExtractorError: if there is no such extractor, its weights cannot be had, or do not fit.
     """
     if name not in EXTRACTORS:
-        raise ExtractorError(f"There is no extractor {name}: choose one of {', '.join(EXTRACTORS)}.")
+        raise ExtractorError(
+            f"There is no extractor {name}: choose one of {', '.join(EXTRACTORS)}. "
+            "One of your own is given to Colorizer.load(..., extractor=...)."
+        )
     if weights not in ("imagenet", "random") and not Path(weights).is_file():
-        raise ExtractorError(f"There is no file {weights} with the weights of {name}.")
+        raise ExtractorError(
+            f"There is no file {weights} with the weights of {name}: name it with --extractor-weights FILE."
+        )
     return EXTRACTORS[name](name, weights)
+
+
+def require_same(extractor, trained, name):
+    """Makes sure that a model is given features of the kind that it was trained on.
+
+    Args:
+        extractor: `Extractor`.
+        trained: what the recipe of the model says of its own, a dict with "weights" and "digest"; without a
+            digest nothing is checked.
+        name: the model's, for the error.
+
+    Raises:
+        ExtractorError: if the weights are not the same.
+    """
+    if extractor.digest != trained.get("digest", extractor.digest):
+        raise ExtractorError(
+            f"{name} was trained on features of {trained['name']} with other weights ({trained['weights']}, "
+            f"{trained['digest']}) than these ({extractor.name}, {extractor.digest}). Name the right file "
+            "with --extractor-weights FILE."
+        )
 
 
 def _load_efficientnet_lite0(name, weights):
@@ -168,10 +202,15 @@ def _load_inception(name, weights):
         "inception_v3": (keras.applications.InceptionV3, "inception_v3_weights"),
         "inception_resnet_v2": (keras.applications.InceptionResNetV2, "inception_resnet_v2_weights"),
     }[name]
-    # Where Keras looks, too. Files that are there are opened by their path: Keras, asked for "imagenet",
-    # replaces a file that it finds incomplete.
-    cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-    cached /= f"{file_name}_tf_dim_ordering_tf_kernels_notop.h5"
+    file_name += "_tf_dim_ordering_tf_kernels_notop.h5"
+    # Where Keras looks, too, the second where the first cannot be written to. Files that are there are
+    # opened by their path: Keras, asked for "imagenet", replaces a file that it finds incomplete.
+    homes = (
+        Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser(),
+        Path(tempfile.gettempdir()) / ".keras",
+    )
+    places = [home / "models" / file_name for home in homes]
+    cached = next((place for place in places if place.exists()), places[0])
     path = cached if weights == "imagenet" else Path(weights)
     fetched = weights == "imagenet" and not cached.exists()
     if fetched and not has_internet():
@@ -192,7 +231,7 @@ def _load_inception(name, weights):
             network.load_weights(path)
     except Exception as error:  # Keras passes on whatever the network or the file came up with
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        source = "Their download" if fetched else str(path)
+        source = "Their download" if fetched else f"{path} (if it is half a download, remove it)"
         raise ExtractorError(f"The weights of {name} could not be loaded. {source}: {reason}") from error
     return Extractor(network, -1.0, 1.0, weights)
 

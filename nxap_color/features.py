@@ -2,6 +2,8 @@
 
 import itertools
 import time
+import uuid
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -9,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from nxap_color import color
 from nxap_color.extractors import BATCH_SIZE
 from nxap_color.files import written_whole
 
@@ -33,29 +34,24 @@ class PhotoFeatures:
     """
 
     def __init__(self, extractor, photos, folder):
-        self._rows, parts = {}, []
-
-        def add(part):
-            start = len(self._rows)
-            self._rows |= {bytes(name): start + row for row, name in enumerate(part["names"])}
-            parts.append(part["features"])
-
         folder, start = Path(folder), time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.glob("[0-9]*.npz")):
-            add(np.load(path))
-        before, total = len(self._rows), photos.num_train + photos.num_validation
+        parts = [part for path in folder.glob("[!.]*.npz") if (part := _read(path))]
+        known = {name for names, _ in parts for name in names}
+        before, total = len(known), photos.num_train + photos.num_validation
         everything = photos.train(0).concatenate(photos.validation) if before < total else ()
         bar = tqdm(everything, total=total, desc=f"features of {extractor.name}", unit="photo", disable=None)
-        new = ((name.numpy(), rgb.numpy()) for name, rgb in bar if name.numpy() not in self._rows)
-        while some := list(itertools.islice(new, FILE_PHOTOS)):
-            part = _find(extractor, some)
-            path = folder / f"{len(parts):05d}.npz"
-            with written_whole(path) as partial:
-                np.savez(partial, **part)
-            add(part)
+        new = ((name.numpy(), rgb.numpy()) for name, rgb in bar if name.numpy() not in known)
+        while some := list(_find(extractor, new)):
+            names, features = map(np.concatenate, zip(*some, strict=True))
+            # Under a name of its own, so that two runs at once do not replace each other's files.
+            with written_whole(folder / f"{uuid.uuid4().hex}.npz") as partial:
+                np.savez(partial, names=names, features=features)
+            parts.append((names.tolist(), features))
+        self._features = np.concatenate([features for _, features in parts])
+        names = itertools.chain.from_iterable(names for names, _ in parts)
+        self._rows = {name: row for row, name in enumerate(names)}
         self.num_found, self.seconds = len(self._rows) - before, time.perf_counter() - start
-        self._features = np.concatenate(parts)
 
     def of(self, names):
         """Looks features up, in a `tf.data` pipeline.
@@ -74,18 +70,25 @@ class PhotoFeatures:
         return tf.ensure_shape(features, (None, self._features.shape[1]))
 
 
+def _read(path):
+    """A file of the folder -> (list of names, features), or None if it is damaged and to be done again."""
+    try:
+        with np.load(path) as part:
+            return part["names"].tolist(), part["features"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
 def _find(extractor, photos):
-    """List of (name, rgb) -> the arrays "names" and "features" that go into a file."""
-    names, features = [], []
-    for start in range(0, len(photos), BATCH_SIZE):
-        batch = photos[start : start + BATCH_SIZE]
-        names += [name for name, _ in batch]
+    """Iterator of (name, rgb) -> names and features of the next FILE_PHOTOS, in batches of arrays."""
+    for _ in range(FILE_PHOTOS // BATCH_SIZE):
+        if not (batch := list(itertools.islice(photos, BATCH_SIZE))):
+            return
         # Broken photos, which are left out later, have a place, too, so that all are known to be there.
         readable = [rgb if rgb.size else np.zeros((1, 1, 3), "uint8") for _, rgb in batch]
-        pairs = [color.split_lightness_ab(np.float32(rgb) / np.float32(255.0)) for rgb in readable]
-        features.append(extractor([np.asarray(lightness) for lightness, _ in pairs]))
-    # Half precision: 0.1 % matters to no network, and those of a million photos should fit into memory.
-    return {"names": np.array(names), "features": np.concatenate(features).astype("float16")}
+        features = extractor([np.float32(rgb) / np.float32(255.0) for rgb in readable])
+        # Half precision: 0.1 % matters to no network, and those of a million photos should fit into memory.
+        yield np.array([name for name, _ in batch]), features.astype("float16")
 
 
 def cache_name(extractor, photos, sources):

@@ -165,7 +165,8 @@ class FeatureFusion(keras.layers.Layer):
     """Mixes what a photo shows as a whole into what is at each of its places.
 
     The vector is repeated over every position, concatenated to the feature map, and both are mixed by a
-    1x1 convolution with ReLU: so a network that looks at patches is told that this is a beach.
+    1x1 convolution with ReLU: so a network that looks at patches is told that this is a beach. (What the
+    vector adds is the same everywhere, and so worked out once: the result is that of concatenating.)
 
     Reference:
         Iizuka, Simo-Serra, Ishikawa: Let there be Color!, SIGGRAPH 2016, section 3.2.
@@ -191,16 +192,16 @@ class FeatureFusion(keras.layers.Layer):
         if filters < 1:
             raise ValueError(f"FeatureFusion needs filters >= 1, received {filters}.")
         self.filters = filters
-        self.mix = keras.layers.Conv2D(filters, 1, activation="relu", kernel_initializer="he_normal")
 
     def build(self, inputs_shape, features_shape):
-        self.mix.build((*inputs_shape[:3], inputs_shape[3] + features_shape[1]))
-        super().build((inputs_shape, features_shape))
+        shape = (inputs_shape[-1] + features_shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, inputs, features):
-        # Added to zeros, since repeating to a size that is known only later is not possible everywhere.
-        everywhere = ops.zeros_like(inputs[..., :1]) + features[:, None, None, :]
-        return self.mix(ops.concatenate([inputs, everywhere], axis=-1))
+        channels = inputs.shape[-1]
+        everywhere = ops.matmul(features, self.kernel[channels:]) + self.bias
+        return ops.relu(ops.matmul(inputs, self.kernel[:channels]) + everywhere[:, None, None, :])
 
     def compute_output_shape(self, inputs_shape, features_shape):
         return (*inputs_shape[:3], self.filters)

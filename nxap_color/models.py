@@ -149,7 +149,7 @@ def build_fusion(extractor=None, filters=64, name="fusion"):
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 6.6 million parameters and 256 more for each feature. Lightness
+        A functional `keras.Model`, 6.3 million parameters and 258 more for each feature. Lightness
         (batch, H, W, 1) in [-1, 1] and, with an extractor, features (batch, num_features), an input named
         as the extractor -> ab / AB_SCALE (batch, H/2, W/2, 2), not bounded but close to (-1, 1).
     """

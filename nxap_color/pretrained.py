@@ -112,7 +112,7 @@ def load_imagenet_encoder(model, checkpoint=None):
             scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
             bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
             kernel = state[f"{convolution}.weight"] * scale[:, None, None, None]
-            if name == "encoder_stem" and model.input_shape[-1] == 1:
+            if name == "encoder_stem" and model.inputs[0].shape[-1] == 1:
                 kernel = kernel.sum(axis=1, keepdims=True)
             # PyTorch has (out, in, h, w) and depthwise (channel, 1, h, w); Keras (h, w, in, out) and
             # depthwise (h, w, channel, 1).

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-COLUMNS = ("PSNR dB", "95 %", "SSIM", "dE00", "ab error", "ratio", "95 %", "s/photo")
+COLUMNS = ("PSNR dB", "95 %", "SSIM", "dE00", "95 %", "ab error", "ratio", "95 %", "s/photo")
 CSV_COLUMNS = (
     "psnr", "psnr_low", "psnr_high", "ssim", "delta_e", "delta_e_low", "delta_e_high", "ab_error",
     "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high", "seconds",
@@ -74,6 +74,9 @@ def without_seed(label):
 
 def pool_seeds(photos):
     """Takes models whose names differ in the number at their end for one, trained from several seeds.
+
+    Intervals of the result are still those of the choice of photos; how far seeds move a mean is told by the
+    second answer.
 
     Args:
         photos: list of dicts, as in `summarize`.

@@ -5,7 +5,7 @@ import contextlib
 import os
 import tempfile
 
-EXTRACTOR_WEIGHTS_HELP = "weights of the frozen network whose features the model fuses, if it does"
+EXTRACTOR_WEIGHTS_HELP = "file of weights for the frozen network whose features the model fuses, if it does"
 
 
 def start_quietly():

@@ -39,14 +39,11 @@ def make_parser():
         help="frozen network whose features are fused in; of fusion inception_v3, of unet none, if not said",
     )
     add(
-        "--extractor-weights", default="imagenet", metavar="imagenet|random|FILE", help=EXTRACTOR_WEIGHTS_HELP
+        "--extractor-weights",
+        metavar="imagenet|random|FILE",
+        help=f"{EXTRACTOR_WEIGHTS_HELP}; imagenet if not said",
     )
-    add(
-        "--filters",
-        type=positive,
-        default=64,
-        help="channels of the first layer of fusion, all others follow",
-    )
+    add("--filters", type=positive, metavar="N", help="channels of fusion's first layer; 64 if not said")
     start = parser.add_mutually_exclusive_group().add_argument
     start("--imagenet", action="store_true", help="start the unet's encoder from ImageNet weights")
     start("--init", metavar="NAME|FILE", help="start from the weights of a shipped model or of one's own")
@@ -123,9 +120,7 @@ def train(args):
     origins = {
         "init": models.load_recipe(args.init) if args.init else None,
         "averaged_with": [models.load_recipe(name) for name in args.average],
-        "extractor": {key: getattr(extractor, key) for key in ("name", "weights", "digest")}
-        if extractor
-        else None,
+        "extractor": extractor and {key: getattr(extractor, key) for key in ("name", "weights", "digest")},
     }
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
@@ -139,6 +134,9 @@ def train(args):
         folder = args.output.parent / cache_name(extractor, photos, args.source)
         features = PhotoFeatures(extractor, photos, folder)
         print(f"Features of {features.num_found} photos found in {features.seconds:.0f} s, kept in {folder}.")
+        if features.num_found:
+            saved = steps * args.batch_size * features.seconds / features.num_found
+            print(f"Finding them in every epoch would take {saved:.0f} s more of each.", flush=True)
     batches = data.training_batches(
         photos, size, args.batch_size, steps, args.seed, first_epoch, args.degraded, args.min_crop, features
     )
@@ -176,14 +174,18 @@ def load_extractor(args):
         args: the namespace of `make_parser`.
 
     Raises:
-        ValueError: if its weights cannot be had, or the network takes no features.
+        ValueError: if its weights cannot be had, or options do not belong to the network.
     """
     from nxap_color import extractors
 
-    if args.extractor and args.arch == "autoencoder":
+    name = args.extractor or ("inception_v3" if args.arch == "fusion" else "none")
+    if name != "none" and args.arch == "autoencoder":
         raise ValueError("--extractor needs --arch fusion or unet; the autoencoder takes no features.")
-    name = args.extractor or {"fusion": EXTRACTOR_NAMES[0]}.get(args.arch, "none")
-    return None if name == "none" else extractors.load_extractor(name, args.extractor_weights)
+    if name == "none" and args.extractor_weights:
+        raise ValueError("--extractor-weights needs an --extractor whose weights they are.")
+    if args.filters and args.arch != "fusion":
+        raise ValueError(f"--filters needs --arch fusion, not {args.arch}.")
+    return None if name == "none" else extractors.load_extractor(name, args.extractor_weights or "imagenet")
 
 
 def build_model(args, extractor=None):
@@ -199,13 +201,13 @@ def build_model(args, extractor=None):
     Raises:
         ValueError: if the weights are missing or belong to another network.
     """
-    from nxap_color import models, pretrained
+    from nxap_color import extractors, models, pretrained
 
     if args.loss == "bins" and args.arch != "unet":
         raise ValueError("--loss bins needs --arch unet, whose head can answer bins.")
     options = {
         "autoencoder": {},
-        "fusion": {"extractor": extractor, "filters": args.filters},
+        "fusion": {"extractor": extractor, "filters": args.filters or 64},
         "unet": {"extractor": extractor, "head": "bins" if args.loss == "bins" else "ab"},
     }
     build = functools.partial(models.ARCHITECTURES[args.arch], **options[args.arch])
@@ -217,6 +219,9 @@ def build_model(args, extractor=None):
         raise ValueError(
             f"--output {args.output} would replace what --init starts from: choose another name."
         )
+    for name in [args.init] * bool(args.init) + args.average:
+        if extractor and (trained := models.load_recipe(name).get("extractor")):
+            extractors.require_same(extractor, trained, name)
     for name in args.average:  # said now, not after hours, if it is another network
         pretrained.copy_weights(models.load_model(name), build(), False)
     model = build()

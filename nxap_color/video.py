@@ -114,8 +114,10 @@ def ask_network(colorizer, frames, turns=0):
     size = colorizer.input_size(*frames[0].luma.shape)
     grays = [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
     inputs = [color.scale_lightness(luma_chroma.gray_to_lightness(gray)[..., None]) for gray in grays]
-    # A network of its own says what a frame shows as a whole: not every frame need be asked for that.
-    features = colorizer.extractor.of_frames(inputs) if colorizer.extractor else None
+    features = None
+    if extractor := colorizer.extractor:
+        shown = extractor.inner_size(*frames[0].luma.shape)
+        features = extractor.of_frames([np.ascontiguousarray(np.rot90(f.gray(shown), turns)) for f in frames])
     return frames, grays, colorizer.predict_ab(inputs, mirrored=False, features=features)
 
 

@@ -23,6 +23,18 @@ def test_all_figures_are_printed(photo_folder, capsys):
     assert ratio == pytest.approx(pipeline / step, rel=0.1)
 
 
+def test_of_an_extractor_the_gain_of_asking_it_once_is_printed(photo_folder, capsys):
+    branch = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
+    arguments = ["--filters", "4", "--image-size", "32", "--batch-size", "2", "--validation", "0.3"]
+    assert main([str(photo_folder), *branch, *arguments]) == 0
+    out = capsys.readouterr().out
+    step, features = (
+        float(re.search(rf"{word} +([\d.]+)", out)[1]) for word in ("training step", "features")
+    )
+    gain = float(re.search(r"a training ([\d.]+) times as fast", out)[1])
+    assert gain == pytest.approx(1.0 + step / features, rel=0.1)
+
+
 def test_a_missing_source_is_named(capsys):
     assert main(["no-such-folder"]) == 2
     assert "There is no no-such-folder" in capsys.readouterr().err

@@ -176,16 +176,24 @@ def fusing(tiny_fusion, tiny_extractor):
     return Colorizer(tiny_fusion, 64, extractor=tiny_extractor)
 
 
-def test_features_are_those_of_the_photo_that_the_network_sees(
-    fusing, tiny_fusion, tiny_extractor, sample_rgb
-):
-    inputs = fusing.network_input(np.float32(sample_rgb[:64, :96]) / 255.0)
-    (ab,) = fusing.predict_ab([inputs])
-    features = tiny_extractor([inputs]).repeat(2, axis=0)  # also for its mirror image, as in training
-    alone, mirrored = np.asarray(tiny_fusion([np.stack([inputs, inputs[:, ::-1]]), features]))
-    np.testing.assert_allclose(ab, (alone + mirrored[:, ::-1]) * 64.0, atol=1e-3)
-    (other,) = fusing.predict_ab([inputs], features=features[:1] + 1.0)
+def test_features_are_those_of_the_photo_at_its_own_size(fusing, tiny_extractor, sample_rgb):
+    photo = sample_rgb[:192, :288]
+    features = tiny_extractor([np.float32(photo) / 255.0])
+    rgb = np.float32(photo) / 255.0
+    (ab,) = fusing.predict_ab([fusing.network_input(rgb)], features=features)
+    np.testing.assert_array_equal(fusing.colorize(photo), np.rint(255.0 * fusing.merge(rgb, ab)))
+    (other,) = fusing.predict_ab([fusing.network_input(rgb)], features=features + 1.0)
     assert np.abs(other - ab).mean() > 0.1
+
+
+def test_a_photo_and_its_mirror_image_are_given_the_same_features(fusing, tiny_fusion, sample_rgb):
+    inputs = fusing.network_input(np.float32(sample_rgb[:64, :96]) / 255.0)
+    features = np.float32([[1, 2, 3, 4]])
+    (ab,) = fusing.predict_ab([inputs], features=features)
+    alone, mirrored = np.asarray(
+        tiny_fusion([np.stack([inputs, inputs[:, ::-1]]), features.repeat(2, axis=0)])
+    )
+    np.testing.assert_allclose(ab, (alone + mirrored[:, ::-1]) * 64.0, atol=1e-3)
 
 
 def test_a_batch_of_photos_with_features_gives_what_each_gives_alone(fusing, sample_rgb):
@@ -201,7 +209,11 @@ def test_an_extractor_that_does_not_fit_is_refused(tiny_model, tiny_fusion, tiny
         Colorizer(tiny_model, extractor=tiny_extractor)
 
 
-def test_a_model_with_an_extractor_of_ones_own_says_that_it_needs_it(tiny_fusion, tmp_path):
+def test_a_model_with_an_extractor_of_ones_own_says_that_it_needs_it(tiny_fusion, tiny_extractor, tmp_path):
     tiny_fusion.save(tmp_path / "own.keras")
-    with pytest.raises(ValueError, match="There is no extractor tiny_features"):
+    with pytest.raises(
+        ValueError, match=r"There is no extractor tiny_features.*Colorizer.load\(..., extractor="
+    ):
         Colorizer.load(str(tmp_path / "own.keras"))
+    loaded = Colorizer.load(str(tmp_path / "own.keras"), extractor=tiny_extractor)
+    assert loaded.extractor is tiny_extractor

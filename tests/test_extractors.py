@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from skimage.color import rgb2lab
+from skimage.color import lab2rgb
 from skimage.transform import resize
 
-from nxap_color.extractors import SAME_SCENE, Extractor, ExtractorError, load_extractor
+from nxap_color.downloads import has_internet
+from nxap_color.extractors import Extractor, ExtractorError, load_extractor
 from nxap_color.train import EXTRACTOR_NAMES
 
 WEIGHTS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -30,25 +31,21 @@ def offline(monkeypatch):
 def keras_home(monkeypatch, tmp_path):
     """An empty cache of Keras."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))  # which it reads at import
     (tmp_path / "models").mkdir()
     return tmp_path
 
 
-def network_lightness(gray):
-    """uint8 (H, W) -> lightness (H, W, 1) in [-1, 1], by scikit-image."""
-    return np.float32(rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., :1] / 50.0 - 1.0)
-
-
 def photos(*sizes):
     random = np.random.default_rng(0)
-    return [random.uniform(-1, 1, (*size, 1)).astype("float32") for size in sizes]
+    return [random.uniform(0, 1, (*size, 3)).astype("float32") for size in sizes]
 
 
 def test_inception_sees_what_its_own_preprocessing_makes_of_the_gray_photo(sample_rgb):
-    gray = sample_rgb[:280, :280, 1]
+    gray = np.float32(sample_rgb[:280, :280, 1:2]).repeat(3, axis=-1)
     extractor = Extractor(keras.Sequential([keras.Input((280, 280, 3)), keras.layers.GlobalMaxPooling2D()]))
-    expected = keras.applications.inception_v3.preprocess_input(np.float32(gray)[..., None].repeat(3, -1))
-    seen = extractor.prepare(network_lightness(gray))
+    expected = keras.applications.inception_v3.preprocess_input(gray.copy())
+    seen = extractor.prepare(gray / 255.0)
     np.testing.assert_allclose(seen, expected, atol=0.01)
     assert np.ptp(seen) > 1.0  # the near-black of values scaled twice has a spread of 0.01
 
@@ -58,19 +55,26 @@ def test_inception_sees_what_its_own_preprocessing_makes_of_the_gray_photo(sampl
 )
 def test_black_and_white_are_those_of_the_networks_training(name, black, white):
     extractor = load_extractor(name, weights="random")
-    for lightness, expected in ((-1.0, black), (1.0, white)):
-        seen = extractor.prepare(np.full((50, 50, 1), lightness, "float32"))
+    for gray, expected in ((0.0, black), (1.0, white)):
+        seen = extractor.prepare(np.full((50, 50, 3), gray, "float32"))
         np.testing.assert_allclose(seen, expected, atol=1e-3)
 
 
 def test_the_aspect_is_kept_and_the_rest_is_mid_gray(tiny_extractor, sample_rgb):
     gray = sample_rgb[:256, :128, 1]
-    seen = tiny_extractor.prepare(network_lightness(gray))
+    seen = tiny_extractor.prepare(np.float32(gray[..., None]).repeat(3, axis=-1) / 255.0)
     assert seen.shape == (32, 32, 3)
     np.testing.assert_array_equal(seen[:, :8], 0.0)
     np.testing.assert_array_equal(seen[:, 24:], 0.0)
     expected = resize(gray / 255.0, (32, 16), order=1, anti_aliasing=True) * 2.0 - 1.0
     assert np.abs(seen[:, 8:24, 0] - expected).mean() < 0.03
+
+
+def test_of_a_colour_photo_the_lightness_counts(tiny_extractor):
+    lab = np.full((32, 32, 3), (60.0, 40.0, -30.0))
+    gray = lab2rgb(lab * (1.0, 0.0, 0.0))
+    expected = tiny_extractor.prepare(gray.astype("float32"))
+    np.testing.assert_allclose(tiny_extractor.prepare(lab2rgb(lab).astype("float32")), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (32, 32), (31, 97)])
@@ -98,17 +102,19 @@ def test_more_photos_than_a_batch_keep_their_order(tiny_extractor):
     assert tiny_extractor([]).shape == (0, 4)
 
 
-def test_of_a_film_only_frames_that_show_new_things_are_looked_at(tiny_extractor):
-    (first, other), asked = photos((32, 48), (32, 48)), []
+@pytest.mark.parametrize("contrast", [1.0, 0.1])
+def test_of_a_film_only_frames_that_show_new_things_are_looked_at(tiny_extractor, sample_rgb, contrast):
+    """Also of a film by night, where scenes differ by little."""
+    first, other = (np.uint8(contrast * sample_rgb[top : top + 48, 100:148, 1]) for top in (60, 200))
+    moved, asked = np.roll(first, 1, axis=1), []
     network = tiny_extractor.network
     tiny_extractor.network = types.SimpleNamespace(
         predict_on_batch=lambda batch: asked.extend(batch) or network.predict_on_batch(batch)
     )
-    frames = [first, first + SAME_SCENE / 2, first, other, other]
-    features = tiny_extractor.of_frames(frames)
+    features = tiny_extractor.of_frames([first, moved, first, other, other])
     assert len(asked) == 2
-    np.testing.assert_allclose(features[[0, 1, 2]], tiny_extractor([first] * 3), atol=1e-6)
-    np.testing.assert_allclose(features[[3, 4]], tiny_extractor([other] * 2), atol=1e-6)
+    alone = tiny_extractor([np.float32(gray[..., None]).repeat(3, -1) / 255.0 for gray in (first, other)])
+    np.testing.assert_allclose(features, alone[[0, 0, 0, 1, 1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(32, 48, 3), (32, 32, 1), (None, None, 3)])
@@ -132,7 +138,7 @@ def test_the_digest_stands_for_the_weights(tiny_extractor):
 def test_random_weights_are_always_the_same_and_tell_photos_apart():
     first, again = (load_extractor("efficientnet_lite0", "random") for _ in range(2))
     assert first.digest == again.digest
-    features = first(photos((64, 64)) + [np.zeros((64, 64, 1), "float32")])
+    features = first([*photos((64, 64)), np.zeros((64, 64, 3), "float32")])
     assert np.isfinite(features).all() and np.abs(features[0] - features[1]).mean() > 0.01
 
 
@@ -148,6 +154,19 @@ def test_names_on_the_command_line_are_those_there_are():
 def test_a_missing_weights_file_is_named(name):
     with pytest.raises(ExtractorError, match=f"There is no file no-such.h5 with the weights of {name}"):
         load_extractor(name, "no-such.h5")
+
+
+def test_a_network_that_swallows_everything_is_given_up_soon(monkeypatch):
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+
+    def swallowed(*_, **__):
+        time.sleep(6)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", swallowed)
+    start = time.monotonic()
+    assert not has_internet()
+    assert time.monotonic() - start < 5.0
 
 
 def test_without_internet_and_weights_it_fails_soon_and_says_what_to_do(offline, keras_home):

@@ -98,7 +98,7 @@ def test_fusion_is_a_1x1_convolution_of_the_map_and_the_repeated_vector(size):
     answer = layer(inputs, features)
     kernel, bias = layer.get_weights()
     everywhere = np.tile(features[:, None, None], (1, *size, 1))
-    expected = np.concatenate([inputs, everywhere], axis=-1) @ kernel[0, 0] + bias
+    expected = np.concatenate([inputs, everywhere], axis=-1) @ kernel + bias
     np.testing.assert_allclose(answer, np.maximum(expected, 0.0), atol=1e-5)
 
 

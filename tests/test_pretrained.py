@@ -90,10 +90,11 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         pretrained.read_checkpoint(path)
 
 
-def test_batch_normalisation_is_folded_into_the_convolution(write_checkpoint):
+@pytest.mark.parametrize("extractor", [None, types.SimpleNamespace(name="features", num_features=4)])
+def test_batch_normalisation_is_folded_into_the_convolution(write_checkpoint, extractor):
     """A convolution with the folded weights gives what convolution and normalisation gave apart."""
     random = np.random.default_rng(0)
-    model = models.build_unet()
+    model = models.build_unet(extractor=extractor)
     arrays = {}
     for layer in model.layers:
         if layer.name.startswith("encoder_") and layer.weights:

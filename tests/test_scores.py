@@ -1,6 +1,7 @@
 """Means, intervals and groups of figures."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,9 @@ def test_groups_are_summarized_on_their_own():
 def test_the_table_has_a_line_for_each_method():
     lines = table(summarize([figures(20.0)])).splitlines()
     assert len(lines) == 2 and lines[1].split()[:3] == ["model", "20.00", "20.00-20.00"]
+    headings, cells = (re.split(r"\s{2,}", line.strip()) for line in lines)
+    assert len(headings) + 1 == len(cells)
+    assert cells[1 + headings.index("dE00")] == "0.00" and cells[1 + headings.index("ratio")] == "1.00"
 
 
 def test_gains_are_taken_photo_by_photo():

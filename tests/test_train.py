@@ -143,12 +143,18 @@ def test_a_loss_that_explodes_ends_the_run(photo_folder, tmp_path, capsys):
         (["--learning-rate", "-1"], "expected a number above 0, received -1"),
         (["--output", "model.h5"], "ends in .keras, received model.h5"),
         (["--arch", "transformer"], "invalid choice: 'transformer'"),
+        (["--extractor-weights", "random"], "--extractor-weights needs an --extractor"),
+        (["--filters", "8"], "--filters needs --arch fusion, not unet"),
         (["--arch", "autoencoder", "--init", "unet"], "unet do not fit autoencoder"),
+        (["--extractor-weights", "random"], "--extractor-weights needs an --extractor"),
+        (["--filters", "8"], "--filters needs --arch fusion, not unet"),
         (["--arch", "autoencoder", "--loss", "bins"], "--loss bins needs --arch unet"),
         (["--freeze", "3"], "needs some to keep: --imagenet or --init"),
         (["--freeze", "-1"], "expected a whole number, 0 or above, received -1"),
         (["--loss", "bins", "--average", "unet"], "unet do not fit unet"),
         (["--average", "no-such-model"], "There is no model no-such-model"),
+        (["--extractor-weights", "random"], "--extractor-weights needs an --extractor"),
+        (["--filters", "8"], "--filters needs --arch fusion, not unet"),
         (["--arch", "autoencoder", "--average", "unet"], "unet do not fit autoencoder"),
         (["--imagenet", "--init", "unet"], "not allowed with argument --imagenet"),
         (["--init", "no-such-model"], "There is no model no-such-model"),
@@ -236,7 +242,7 @@ def test_the_result_can_be_averaged_with_other_models(photo_folder, tmp_path):
 FUSION = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
 
 
-def test_a_fusion_network_is_trained_stopped_and_used(photo_folder, tmp_path, capsys, sample_rgb):
+def test_a_fusion_network_is_trained_and_used(photo_folder, tmp_path, capsys, sample_rgb):
     output = tmp_path / "runs" / "fusion.keras"
     options = [*TINY, *FUSION, "--filters", "8", "--epochs", "2", "--output", str(output)]
     assert main([str(photo_folder), *options]) == 0
@@ -287,6 +293,8 @@ def test_the_unet_takes_features_too(photo_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--extractor-weights", "random"], "--extractor-weights needs an --extractor"),
+        (["--filters", "8"], "--filters needs --arch fusion, not unet"),
         (["--arch", "autoencoder", "--extractor", "inception_v3"], "--extractor needs --arch fusion or unet"),
         ([*FUSION[:-1], "no-such.h5"], "There is no file no-such.h5"),
         ([*FUSION, "--imagenet"], "has no encoder that ImageNet weights fit"),
@@ -308,9 +316,11 @@ def test_the_whole_of_inception_is_trained_with_saved_without_and_attached(photo
     assert colorizer.extractor.network.count_params() > 21e6
     assert colorizer.model.count_params() == pytest.approx(6.84e6, rel=0.01)
     lightness = np.random.default_rng(0).uniform(-1, 1, (64, 96, 1)).astype("float32")
-    before = colorizer.predict_ab([lightness])[0] / 128.0
+    rgb = np.random.default_rng(1).random((64, 96, 3)).astype("float32")
+    before = colorizer.predict_ab([lightness], features=colorizer.extractor([rgb]))[0] / 128.0
     colorizer.model.save(tmp_path / "again.keras")
     output.with_suffix(".json").rename(tmp_path / "again.json")
-    after = Colorizer.load(str(tmp_path / "again.keras")).predict_ab([lightness])[0] / 128.0
+    again = Colorizer.load(str(tmp_path / "again.keras"))
+    after = again.predict_ab([lightness], features=again.extractor([rgb]))[0] / 128.0
     assert np.abs(before).max() > 1e-3
     np.testing.assert_allclose(after, before, atol=1e-5)
