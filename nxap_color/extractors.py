@@ -19,8 +19,9 @@ from nxap_color.downloads import has_internet
 from nxap_color.efficientnet import lite0_encoder
 
 BATCH_SIZE = 8
-# Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray.
-SAME_SCENE = 0.3
+# Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray. On
+# a film of fast motion half of the frames are looked at so, and colours are within 2 ab units of looking at all.
+SAME_SCENE = 0.15
 
 
 class ExtractorError(ValueError):
