@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nxap_color.film_io import is_film
 from nxap_color.terminal import start_quietly
-from nxap_color.train import build_model, compile_trainer, load_extractor, make_parser
+from nxap_color.train import make_parser
 
 REPEATS = 3
 BATCHES = 20
@@ -58,6 +58,7 @@ def measure(args):
     from nxap_color import data, extractors, models
     from nxap_color.recipe import NETWORK_SCALE
     from nxap_color.sources import load_photos
+    from nxap_color.trainer import build_model, compile_trainer, load_extractor
 
     extractor = load_extractor(args)
     photos = load_photos(args.source, args.validation, args.seed)

@@ -4,6 +4,7 @@ They stay as ImageNet left them and apart from the network that is trained: a mo
 trained layers only, and `Colorizer.load` attaches the extractor again.
 """
 
+import functools
 import os
 import tempfile
 import zlib
@@ -19,8 +20,8 @@ from nxap_color.downloads import has_internet
 from nxap_color.efficientnet import lite0_encoder
 
 BATCH_SIZE = 8
-# Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray. On
-# a film of fast motion half of the frames are looked at so, and colours are within 2 ab units of looking at all.
+# Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray. So
+# half of a hectic film is looked at, and its colours stay within about 2 ab units of looking at every frame.
 SAME_SCENE = 0.15
 
 
@@ -198,12 +199,9 @@ def _load_efficientnet_lite0(name, weights):
     return Extractor(network, -127 / 128, 1.0, weights)
 
 
-def _load_inception(name, weights):
-    application, file_name = {
-        "inception_v3": (keras.applications.InceptionV3, "inception_v3_weights"),
-        "inception_resnet_v2": (keras.applications.InceptionResNetV2, "inception_resnet_v2_weights"),
-    }[name]
-    file_name += "_tf_dim_ordering_tf_kernels_notop.h5"
+def _load_application(application, name, weights):
+    """Loads a network of keras.applications, which all have their files named alike."""
+    file_name = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     # Where Keras looks, too, the second where the first cannot be written to. Files that are there are
     # opened by their path: Keras, asked for "imagenet", replaces a file that it finds incomplete.
     homes = (
@@ -249,7 +247,7 @@ def _draw_weights(network):
 
 
 EXTRACTORS = {
-    "inception_v3": _load_inception,
-    "inception_resnet_v2": _load_inception,
+    "inception_v3": functools.partial(_load_application, keras.applications.InceptionV3),
+    "inception_resnet_v2": functools.partial(_load_application, keras.applications.InceptionResNetV2),
     "efficientnet_lite0": _load_efficientnet_lite0,
 }

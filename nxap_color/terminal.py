@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import tempfile
 
@@ -15,6 +16,7 @@ def start_quietly():
     colours a photo nothing. If the start fails, they are printed after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
