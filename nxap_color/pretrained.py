@@ -102,10 +102,10 @@ def load_imagenet_encoder(model, checkpoint=None):
         FileNotFoundError: if there is no checkpoint.
         ValueError: if the file is not an EfficientNet-Lite0 checkpoint, or the model has no such encoder.
     """
-    state = read_checkpoint(checkpoint or find_checkpoint())
     names = [layer.name for layer in model.layers if layer.name.startswith("encoder_") and layer.weights]
     if not names:
         raise ValueError(f"The model {model.name} has no encoder that ImageNet weights fit: use unet.")
+    state = read_checkpoint(checkpoint or find_checkpoint())
     try:
         for name in names:
             convolution, norm = _checkpoint_names(name)
