@@ -23,7 +23,8 @@ def test_all_figures_are_printed(photo_folder, capsys):
     assert ratio == pytest.approx(pipeline / step, rel=0.1)
 
 
-def test_of_an_extractor_the_gain_of_asking_it_once_is_printed(photo_folder, capsys):
+def test_of_an_extractor_the_gain_of_asking_it_once_is_printed(photo_folder, capsys, monkeypatch):
+    monkeypatch.setattr("nxap_color.benchmark.BATCHES", 2)
     branch = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
     arguments = ["--filters", "4", "--image-size", "32", "--batch-size", "2", "--validation", "0.3"]
     assert main([str(photo_folder), *branch, *arguments]) == 0
