@@ -1,25 +1,18 @@
 """Measures models on colour photos and films: `python -m nxap_color.evaluate FOLDER`."""
 
 import argparse
+import copy
 import json
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
+from nxap_color import scores
 from nxap_color.film_io import is_film
 from nxap_color.image_io import PHOTO_SUFFIXES, Photo, write_photo
 from nxap_color.photo_files import group_in, list_photos, own_name
 from nxap_color.plotting import contact_sheet, plot_tradeoff
-from nxap_color.scores import (
-    pool_seeds,
-    psnr_gains,
-    summarize,
-    summarize_groups,
-    table,
-    without_seed,
-    write_csv,
-)
 from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, positive, start_quietly
 
 # Used where a model has no recipe that names the mean colour of its training photos.
@@ -94,9 +87,8 @@ def load(args):
         shipped = Colorizer.load(name, extractor_weights=args.extractor_weights)
         for vividness in args.vividness:
             label = name if vividness == 1.0 else f"{name} x{vividness:g}"
-            colorizers[label] = Colorizer(
-                shipped.model, shipped.network_size, vividness, shipped.chroma_gain, shipped.extractor
-            )
+            colorizers[label] = copy.copy(shipped)
+            colorizers[label].vividness = vividness
     recipe = models.load_recipe(args.model[0])
     return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
 
@@ -156,18 +148,18 @@ def measure(args, names, colorizers, mean_ab):
         return {}, []
     first, seeds = next(iter(colorizers)), {}
     if args.pool_seeds:
-        first = without_seed(first)
-        photos, seeds = pool_seeds(photos)
+        first = scores.without_seed(first)
+        photos, seeds = scores.pool_seeds(photos)
     report = {
         "source": Path(args.folder).name,
         "degraded": args.degrade,
         "photos": len(photos),
         "mean_ab": list(mean_ab),
         "failed": failed,
-        "results": summarize(photos),
+        "results": scores.summarize(photos),
         "psnr_of_seeds": seeds,
-        "psnr_gains": {"of": first, "over": psnr_gains(photos, first)},
-        "groups": summarize_groups(photos, groups),
+        "psnr_gains": {"of": first, "over": scores.psnr_gains(photos, first)},
+        "groups": scores.summarize_groups(photos, groups),
     }
     return report, rows
 
@@ -175,14 +167,14 @@ def measure(args, names, colorizers, mean_ab):
 def print_report(report):
     """Prints the tables of a report, as from `measure`, for a terminal."""
     print(f"{report['photos']} photos of {report['source']}{', degraded' if report['degraded'] else ''}")
-    print(table(report["results"]))
+    print(scores.table(report["results"]))
     for label, psnr in report["psnr_of_seeds"].items():
         print(f"PSNR of {label} from single seeds: {', '.join(f'{value:.2f}' for value in psnr)} dB")
     first = report["psnr_gains"]["of"]
     for other, (gain, low, high) in report["psnr_gains"]["over"].items():
         print(f"PSNR of {first} over {other}, photo by photo: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
     for group, part in report["groups"].items():
-        print(f"\n{part['photos']} photos of {group}\n{table(part['results'])}")
+        print(f"\n{part['photos']} photos of {group}\n{scores.table(part['results'])}")
 
 
 def evaluate_film(args):
@@ -227,7 +219,7 @@ def main(arguments=None):
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if args.csv:
-        write_csv(args.csv, report["results"])
+        scores.write_csv(args.csv, report["results"])
     if args.plot:
         plot_tradeoff(report["results"], args.plot)
     if rows:

@@ -10,7 +10,6 @@ import tempfile
 import zlib
 from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 from keras import layers, ops
@@ -129,7 +128,7 @@ class Extractor:
         for gray in grays:
             # In proportion to the contrast, so that a cut between two scenes at night counts as one; the
             # one step is for noise in frames of next to none.
-            if key is None or cv2.absdiff(gray, key).mean() > 1.0 + SAME_SCENE * key.std():
+            if key is None or np.abs(np.float32(gray) - key).mean() > 1.0 + SAME_SCENE * key.std():
                 key = gray
                 rgb = np.repeat(gray[..., None], 3, axis=-1).astype("float32") / 255.0
                 (vector,) = self([rgb])

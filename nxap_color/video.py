@@ -111,13 +111,14 @@ def ask_network(colorizer, frames, turns=0):
         The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours
         for these, float32 arrays (h / stride, w / stride, 2), ab units.
     """
-    size = colorizer.input_size(*frames[0].luma.shape)
-    grays = [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
+    shape, extractor = frames[0].luma.shape, colorizer.extractor
+
+    def upright(size):
+        return [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
+
+    grays = upright(colorizer.input_size(*shape))
     inputs = [color.scale_lightness(luma_chroma.gray_to_lightness(gray)[..., None]) for gray in grays]
-    features = None
-    if extractor := colorizer.extractor:
-        shown = extractor.inner_size(*frames[0].luma.shape)
-        features = extractor.of_frames([np.ascontiguousarray(np.rot90(f.gray(shown), turns)) for f in frames])
+    features = extractor.of_frames(upright(extractor.inner_size(*shape))) if extractor else None
     return frames, grays, colorizer.predict_ab(inputs, mirrored=False, features=features)
 
 
