@@ -5,6 +5,7 @@ from keras import ops
 
 from nxap_color import color, extractors, models
 from nxap_color.layers import GuidedUpsampling
+from nxap_color.strips import enlarge, shrink, strips, to_float
 
 # Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
 # strip does not become a million pixels wide on its way through the network.
@@ -119,32 +120,28 @@ class Colorizer:
         Raises:
             ValueError: if one is not such an array.
         """
-        photos = [_to_float_rgb(image) for image in images]
+        photos = [_checked(image) for image in images]
         features = self.extractor(photos) if self.extractor else None
         colours = self.predict_ab([self.network_input(photo) for photo in photos], features=features)
-        return [
-            _from_float_rgb(self.merge(photo, ab), np.asarray(image).dtype)
-            for image, photo, ab in zip(images, photos, colours, strict=True)
-        ]
+        return [self.merge(photo, ab) for photo, ab in zip(photos, colours, strict=True)]
 
     @property
     def gain(self):
         """What the network's ab is multiplied by, a float from 0."""
         return self.vividness * self.chroma_gain
 
-    def network_input(self, rgb):
+    def network_input(self, photo):
         """Shrinks a photo to the network's size and takes its lightness, as training does.
 
         Args:
-            rgb: float32 array (H, W, 3), sRGB in [0, 1].
+            photo: array (H, W, 1 or 3) as in `colorize`.
 
         Returns:
             float32 array (h, w, 1), L / LIGHTNESS_SCALE - 1; h and w are multiples of the network's
             stride, in the aspect of the photo.
         """
-        size = self.input_size(*rgb.shape[:2])
-        small = ops.image.resize(rgb, size, "bilinear", antialias=True, data_format="channels_last")
-        return ops.convert_to_numpy(color.split_lightness_ab(small)[0])
+        small = shrink(photo, self.input_size(*photo.shape[:2]))
+        return color.scale_lightness(_lightness(small))
 
     def input_size(self, height, width):
         """Tells at what size a picture of `height` x `width` pixels is given to the network: (h, w)."""
@@ -189,25 +186,47 @@ class Colorizer:
                     results[index] = np.asarray(answer)[:height, :width]
         return results
 
-    def merge(self, rgb, ab):
+    def merge(self, photo, ab):
         """Gives a photo the colours that the network decided, at full size.
 
         Args:
-            rgb: float32 array (H, W, 3), sRGB in [0, 1], of which the lightness is kept.
+            photo: array (H, W, 1 or 3) as in `colorize`, of which the lightness is kept.
             ab: float32 array (h, w, 2), ab units.
 
         Returns:
-            float32 array (H, W, 3), sRGB in [0, 1]: the lightness of `rgb`, colours inside the gamut.
+            Array (H, W, 3) of the same dtype, sRGB: the lightness of the photo, colours inside the gamut.
         """
-        lightness = color.rgb_to_lab(rgb)[None, ..., :1]
-        ab = self.gain * self.upsampling(ops.convert_to_tensor(ab)[None], lightness)
-        lab = ops.concatenate([lightness, ab], axis=-1)
-        lab = ops.convert_to_numpy(lab)[0]
-        # Few pixels are ever out of gamut, and the search for its border is the slowest step.
-        outside = ~ops.convert_to_numpy(color.is_in_gamut(lab))
-        if outside.any():
-            lab[outside] = ops.convert_to_numpy(color.clip_to_gamut(lab[outside]))
-        return ops.convert_to_numpy(color.lab_to_rgb(lab))
+        size = photo.shape[:2]
+        lightness = np.empty((*size, 1), "float32")
+        for rows in strips(*size):
+            lightness[rows] = _lightness(to_float(photo[rows]))
+        # `GuidedUpsampling`, but for its last step, which is done in strips.
+        small = shrink(lightness, ab.shape[:2])
+        coefficients = self.upsampling.coefficients(ops.convert_to_tensor(ab)[None], small[None])
+        coefficients = self.gain * ops.convert_to_numpy(coefficients)[0]
+        result = np.empty((*size, 3), photo.dtype)
+        for rows in strips(*size):
+            slope_and_offset = enlarge(coefficients, size, rows)
+            ab = slope_and_offset[..., :2] * lightness[rows] + slope_and_offset[..., 2:]
+            result[rows] = _from_float(
+                _lab_to_rgb(np.concatenate([lightness[rows], ab], axis=-1)), photo.dtype
+            )
+        return result
+
+
+def _lightness(rgb):
+    """float32 (H, W, 1 or 3), sRGB in [0, 1] -> L (H, W, 1), 0..100."""
+    rgb = np.broadcast_to(rgb, (*rgb.shape[:2], 3))
+    return ops.convert_to_numpy(color.rgb_to_lab(rgb)[..., :1])
+
+
+def _lab_to_rgb(lab):
+    """float32 Lab (H, W, 3) -> sRGB in [0, 1], with less chroma where out of gamut; may change lab."""
+    # Few pixels are ever out of gamut, and the search for its border is the slowest step.
+    outside = ~ops.convert_to_numpy(color.is_in_gamut(lab))
+    if outside.any():
+        lab[outside] = ops.convert_to_numpy(color.clip_to_gamut(lab[outside]))
+    return ops.convert_to_numpy(color.lab_to_rgb(lab))
 
 
 def _pad(lightness):
@@ -216,23 +235,23 @@ def _pad(lightness):
     return np.pad(lightness, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
 
 
-def _to_float_rgb(image):
-    """Any accepted photo -> float32 (H, W, 3) in [0, 1]."""
+def _checked(image):
+    """Makes of what is to be coloured an array (H, W, 1 or 3); raises ValueError if it is none."""
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"A photo is an array (height, width, 1 or 3), received shape {image.shape}.")
     if image.dtype in (np.uint8, np.uint16):
-        image = image.astype("float32") / np.iinfo(image.dtype).max
-    elif not np.issubdtype(image.dtype, np.floating):
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"A photo is uint8, uint16, or float in [0, 1], received {image.dtype}.")
-    elif not (image.min() >= 0.0 and image.max() <= 1.0):
+    if not (image.min() >= 0.0 and image.max() <= 1.0):
         raise ValueError(f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}.")
-    return np.broadcast_to(image.astype("float32"), (*image.shape[:2], 3))
+    return image
 
 
-def _from_float_rgb(rgb, dtype):
+def _from_float(rgb, dtype):
     if np.issubdtype(dtype, np.floating):
         return rgb.astype(dtype)
     return np.rint(rgb * np.iinfo(dtype).max).astype(dtype)

@@ -17,6 +17,7 @@ from keras import layers, ops
 from nxap_color import color, pretrained
 from nxap_color.downloads import has_internet
 from nxap_color.efficientnet import lite0_encoder
+from nxap_color.strips import shrink
 
 BATCH_SIZE = 8
 # Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray. So
@@ -81,18 +82,20 @@ class Extractor:
         scale = self.size / max(height, width)
         return tuple(max(1, round(side * scale)) for side in (height, width))
 
-    def prepare(self, rgb):
+    def prepare(self, photo):
         """Makes of a photo what the network was trained to see.
 
         Args:
-            rgb: float32 array (H, W, 3), sRGB in [0, 1], of which the lightness counts.
+            photo: array (H, W, 1 or 3), uint8, uint16, or float in [0, 1]; sRGB, of which the lightness
+                counts.
 
         Returns:
             float32 array (size, size, 3): the gray photo in the middle, and mid-gray around it; three equal
             channels from `black` to `white`.
         """
-        inner = self.inner_size(*rgb.shape[:2])
-        small = ops.image.resize(rgb, inner, "bilinear", antialias=True, data_format="channels_last")
+        inner = self.inner_size(*photo.shape[:2])
+        small = shrink(photo, inner)
+        small = np.broadcast_to(small, (*inner, 3))
         gray = color.lightness_to_gray(color.rgb_to_lab(small)[..., :1])
         top, left = ((self.size - side) // 2 for side in inner)
         canvas = np.full((self.size, self.size, 3), 0.5, "float32")
@@ -103,7 +106,7 @@ class Extractor:
         """Finds the features of photos.
 
         Args:
-            photos: list of float32 arrays (H, W, 3), sRGB in [0, 1], sizes may differ.
+            photos: list of arrays as in `prepare`, sizes may differ.
 
         Returns:
             float32 array (photos, num_features).
@@ -130,8 +133,7 @@ class Extractor:
             # one step is for noise in frames of next to none.
             if key is None or np.abs(np.float32(gray) - key).mean() > 1.0 + SAME_SCENE * key.std():
                 key = gray
-                rgb = np.repeat(gray[..., None], 3, axis=-1).astype("float32") / 255.0
-                (vector,) = self([rgb])
+                (vector,) = self([gray[..., None]])
             features.append(vector)
         return np.stack(features)
 

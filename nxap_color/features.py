@@ -86,7 +86,7 @@ def _find(extractor, photos):
             return
         # Broken photos, which are left out later, have a place, too, so that all are known to be there.
         readable = [rgb if rgb.size else np.zeros((1, 1, 3), "uint8") for _, rgb in batch]
-        features = extractor([np.float32(rgb) / np.float32(255.0) for rgb in readable])
+        features = extractor(readable)
         # Half precision: 0.1 % matters to no network, and those of a million photos should fit into memory.
         yield np.array([name for name, _ in batch]), features.astype("float16")
 

@@ -24,7 +24,7 @@ class MeanOfRGB:
         self.asked += len(photos)
         if self.asked > self.stop_after:
             raise KeyboardInterrupt
-        return np.float32([[photo.mean(), 1.0] for photo in photos])
+        return np.float32([[photo.mean() / 255.0, 1.0] for photo in photos])
 
 
 @pytest.fixture
