@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from nxap_color import scores
 from nxap_color.film_io import is_film
-from nxap_color.image_io import PHOTO_SUFFIXES, Photo, write_photo
+from nxap_color.image_io import PHOTO_SUFFIXES, Photo
+from nxap_color.image_output import write_photo
 from nxap_color.photo_files import group_in, list_photos, own_name
 from nxap_color.plotting import contact_sheet, plot_tradeoff
 from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, positive, start_quietly

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
+from nxap_color.files import FileError
 
-class FilmError(ValueError):
-    """A film that cannot be read or written; its text is meant for the user."""
+
+class FilmError(FileError):
+    """A film that cannot be read or written."""
 
 
 def start(*options, level="error", **streams):

@@ -1,7 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Files and folders: written whole or not at all, and locked against a second run."""
 
 import contextlib
+import os
 import uuid
+
+
+class FileError(ValueError):
+    """A file that cannot be read or written; its text is one line meant for the user."""
 
 
 @contextlib.contextmanager
@@ -26,3 +31,42 @@ def written_whole(path):
         # Runs on KeyboardInterrupt too; after a success there is nothing left to remove.
         with contextlib.suppress(OSError):
             unfinished.unlink()
+
+
+def make_folder(folder):
+    """Makes a folder, a `Path`, and those it lies in, where they are missing; FileError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def lock(path):
+    """Locks a file for as long as it stays open, or the process lives.
+
+    Args:
+        path: `Path` of an empty file, made if need be.
+
+    Returns:
+        The open file.
+
+    Raises:
+        BlockingIOError: if it is locked already.
+        OSError: if it cannot be made.
+    """
+    file = path.open("ab")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:  # the latter on Windows
+        file.close()
+        raise BlockingIOError from error
+    except OSError:  # folders of some servers know no locks
+        pass
+    return file

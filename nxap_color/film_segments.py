@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 
 from nxap_color.ffmpeg import FilmError
+from nxap_color.files import lock
 
 # Ten seconds or so: what a stop costs at most. A multiple of the network's batches, so that a job that
 # was stopped sees the same batches as one that was not, and gives the same frames.
@@ -23,7 +24,7 @@ class SegmentStore:
             thrown away.
 
     Raises:
-        FilmError: if the folder cannot be made.
+        FilmError: if the folder cannot be made, or another run is using it.
 
     Attributes:
         folder: where the segments lie.
@@ -37,17 +38,26 @@ class SegmentStore:
         digest = hashlib.sha256(target.name.encode(errors="surrogateescape")).hexdigest()[:16]
         self.folder = target.with_name(f".nxap-{digest}")
         self.segments, self.memory = [], None
-        settings_file = self.folder / "settings.json"
-        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-        if not settings_file.exists() or settings_file.read_text(encoding="utf-8") != text:
-            self.remove()
-            try:
-                self.folder.mkdir(parents=True)
-                settings_file.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise FilmError(f"Nothing can be written to {target.parent}: {error.strerror}.") from error
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock = lock(self.folder / "lock")
+            self._keep_only(settings)
+        except BlockingIOError as error:
+            raise FilmError(f"Another run is just making {target}: wait for it.") from error
+        except OSError as error:
+            raise FilmError(f"Nothing can be written to {target.parent}: {error.strerror}.") from error
         while record := _read(self.next_path):
             self._append(record)
+
+    def _keep_only(self, settings):
+        """Throws segments away unless they were made with these settings."""
+        path = self.folder / "settings.json"
+        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            for old in self.folder.iterdir():
+                if old.name != "lock":
+                    old.unlink()
+            path.write_text(text, encoding="utf-8")
 
     @property
     def next_path(self):
@@ -80,12 +90,17 @@ class SegmentStore:
             raise FilmError(f"Nothing can be written to {self.folder.parent}: {error.strerror}.") from error
         self._append({"path": path, **record})
 
+    def close(self):
+        """Lets others use the folder."""
+        self.lock.close()
+
     def _append(self, record):
         self.memory = record.pop("lightness"), record.pop("ab")
         self.segments.append(record)
 
     def remove(self):
         """Throws everything away."""
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,23 +1,31 @@
-"""Reads and writes still photos: upright sRGB pixels, their alpha and their metadata."""
+"""Reads photos: upright sRGB pixels, their alpha and their metadata, page by page."""
 
 import contextlib
+import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import tifffile
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from nxap_color import image_metadata
-from nxap_color.files import written_whole
+from nxap_color import high_depth, image_metadata
+from nxap_color.files import FileError
 
-PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"))
-_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"))
+# Pictures by their names, which Pillow reads not at all, or not on every machine.
+OTHER_PICTURES = frozenset(
+    (".avif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga")
+    + (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
+)
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+# What 3 GB of memory are enough for, with some room; a photo of 150 megapixels has 15,000 x 10,000.
+MAX_PIXELS = 150_000_000
 
 
-class PhotoError(ValueError):
-    """A photo that cannot be read or written; its text is one line meant for the user."""
+class PhotoError(FileError):
+    """A photo that cannot be read or written."""
 
 
 @dataclass
@@ -25,15 +33,31 @@ class Photo:
     """One photo: its pixels and what belongs to them.
 
     Attributes:
-        rgb: uint8 array (H, W, 3) in 0..255, or uint16 in 0..65535 for a 16-bit source; sRGB, upright.
-            From `read_photo` it may be read-only.
-        alpha: uint8 array (H, W) from 0, transparent, to 255, opaque; None without transparency.
-        metadata: dict, what `write_photo` writes back: see `image_metadata.read_metadata`.
+        rgb: uint8 array (H, W, 3) in 0..255, or uint16 in 0..65535 for a source of more than 8 bits; sRGB,
+            upright. From `read_photo` it may be read-only.
+        alpha: array (H, W) of the same type from 0, transparent, to its maximum, opaque; None without
+            transparency.
+        metadata: dict, what `image_output.write_photo` writes back: see `image_metadata.read_metadata`.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     metadata: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How many pictures a file holds.
+
+    Attributes:
+        count: number of its pages or frames, 1 for most.
+        is_animation: whether these are frames, shown one after the other.
+        pixels: number of pixels of all of them.
+    """
+
+    count: int
+    is_animation: bool
+    pixels: int
 
 
 def is_photo(path):
@@ -51,63 +75,89 @@ def is_photo(path):
 
 
 def read_photo(source):
-    """Reads a photo upright and in sRGB; of several frames the first.
+    """Reads a photo upright and in sRGB; of several pages or frames the first.
 
-    Gray of 16 bits becomes uint16, and so does an interleaved, upright, opaque RGB TIFF of 16 bits in sRGB
-    if tifffile can decode it. Gray of 32 bits or floats becomes uint16 as well: scaled from 0..1, 0..255 or
-    0..65535, the smallest that holds all values, else stretched from its minimum to its maximum. All the
-    rest becomes uint8.
+    Gray of more than 8 bits becomes uint16, and so do RGB of TIFF and PNG without a profile or with sRGB's.
+    Floats and 32 bits are scaled as `high_depth.scale_to_uint16` does. All the rest becomes uint8.
 
     Args:
-        source: path of a JPEG, PNG, TIFF, WebP or BMP, or a binary file object with one.
+        source: path of a JPEG, PNG, TIFF, WebP, BMP or GIF, or a binary file object with one; what the name
+            says does not matter.
 
     Returns:
         `Photo`.
 
     Raises:
-        PhotoError: if there is no such file or it is not a complete photo of these formats.
+        PhotoError: if there is no such file, it is not a complete photo of these formats, or has more than
+            MAX_PIXELS.
     """
+    with contextlib.closing(read_pages(source)) as pages:
+        return next(pages)
+
+
+def read_pages(source):
+    """Reads the pages of a TIFF one after the other, of other photos the first picture.
+
+    Args:
+        source: as in `read_photo`.
+
+    Yields:
+        `Photo`s as from `read_photo`.
+
+    Raises:
+        PhotoError: as `read_photo`; pages before the damage have been given.
+    """
+    with _named_errors(source), _open_stream(source) as stream:
+        yield from _decode_pages(stream)
+
+
+def count_pictures(source):
+    """Tells how many pages or frames a photo has, without reading their pixels.
+
+    Args:
+        source: as in `read_photo`.
+
+    Returns:
+        `Contents`.
+
+    Raises:
+        PhotoError: as `read_photo`; also if the frames of an animation have more than MAX_PIXELS together.
+    """
+    with _named_errors(source), _open_stream(source) as stream:
+        image = _open_image(stream)
+        if image is None:
+            pixels = [page.imagelength * page.imagewidth for page in high_depth.open_tiff(stream).pages]
+            return Contents(len(pixels), False, sum(pixels))
+        if image.format == "TIFF":
+            pixels = [image.width * image.height for _ in _seek_pages(image)]
+            return Contents(len(pixels), False, sum(pixels))
+        # A JPEG may come with previews, and a thumbnail is no frame.
+        count = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP") else 1
+        _check_size(image.height * count, image.width)
+        return Contents(count, count > 1, count * image.width * image.height)
+
+
+def one_line(error):
+    """Shortens the text of an error to one line without a full stop."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:200].rstrip(".")
+
+
+@contextlib.contextmanager
+def _named_errors(source):
+    """Turns what goes wrong on reading into `PhotoError`."""
     try:
-        with Image.open(source, formats=_FORMATS) as image:
-            return _decode(image)
-    except MemoryError:
+        yield
+    except (MemoryError, PhotoError):
         raise
     except Exception as error:  # Pillow's decoders raise almost any type on damaged data
         raise PhotoError(_read_failure(source, error)) from error
 
 
-def write_photo(path, photo, quality=95):
-    """Writes a photo so that the file at path is either complete or left as it was.
-
-    Transparency and metadata that the format cannot hold are left out. 16-bit pixels stay so in a TIFF
-    without transparency (whose EXIF is then limited to texts) and are rounded to 8 bits elsewhere.
-
-    Args:
-        path: target path; its suffix, one of PHOTO_SUFFIXES, chooses the format.
-        photo: `Photo`.
-        quality: 1..100 for JPEG and WebP; PNG, TIFF and BMP are lossless.
-
-    Raises:
-        PhotoError: if the suffix, the arrays, the format's limits or the folder do not allow it.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in PHOTO_SUFFIXES:
-        suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
-        raise PhotoError(f"The photo '{path}' cannot be written: its suffix must be one of {suffixes}.")
-    _check_arrays(photo)
-    try:
-        with written_whole(path) as unfinished, unfinished.open("wb") as stream:
-            _encode(stream, photo, Image.registered_extensions()[suffix], quality)
-    except Exception as error:
-        hint = " Check the folder and its free space." if isinstance(error, OSError) else ""
-        raise PhotoError(f"The photo '{path}' cannot be written: {_reason(error)}.{hint}") from error
-
-
-def _reason(error):
-    """Shortens the text of an error to one line without a full stop."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:200].rstrip(".")
+def _open_stream(source):
+    """A context manager with a path's file, or a file object that stays open."""
+    is_path = isinstance(source, (str, os.PathLike))
+    return Path(source).open("rb") if is_path else contextlib.nullcontext(source)
 
 
 def _read_failure(source, error):
@@ -121,60 +171,104 @@ def _read_failure(source, error):
     if isinstance(error, PermissionError):
         return f"{name} may not be opened; check its access rights."
     if isinstance(error, Image.DecompressionBombError):
-        return f"{name} has too many pixels to be opened safely; scale it down first."
+        return f"{name} has more than {MAX_PIXELS // 10**6} megapixels; scale it down first."
     if isinstance(error, UnidentifiedImageError):
-        return f"{name} is empty or no {', '.join(_FORMATS)}; fetch it again or convert it to one of these."
-    return f"{name} is damaged, incomplete or of an unknown kind ({_reason(error)}); fetch it again."
+        return f"{name} is empty or no {', '.join(FORMATS)}; fetch it again or convert it to one of these."
+    return f"{name} is damaged, incomplete or of an unknown kind ({one_line(error)}); fetch it again."
 
 
-def _decode(image):
-    """Turns an open Pillow image into a `Photo`."""
-    rgb16 = _read_rgb16(image)  # first, since Pillow closes the file once it has loaded the pixels
-    image.load()
-    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse the pixels
-        ImageOps.exif_transpose(image, in_place=True)  # the other variant copies even upright photos
-    profile, metadata = image_metadata.find_profile(image), image_metadata.read_metadata(image)
-    if image.mode[0] in "IF":  # the modes of more than 8 bits, all of them gray
-        gray = image_metadata.convert_gray16_to_srgb(_scale_to_uint16(np.asarray(image)), profile)
-        return Photo(np.repeat(gray[..., None], 3, axis=2), None, metadata)
-    if rgb16 is not None and profile.transform is None:
-        return Photo(rgb16, None, metadata)
-    image, alpha = _split_alpha(image)
-    return Photo(np.asarray(image_metadata.convert_to_srgb(image, profile)), alpha, metadata)
+def _check_size(height, width):
+    if height * width > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
 
 
-def _read_rgb16(image):
-    """Reads a TIFF (H, W, 3) as uint16, which Pillow cuts to 8 bits; None for all other photos."""
-    tags = image.tag_v2 if image.format == "TIFF" else {}
-    if tags.get(ExifTags.Base.BitsPerSample) != (16, 16, 16):
+def _open_image(stream):
+    """Opens a photo with Pillow; None if it is a TIFF, but not of a kind that Pillow knows."""
+    try:
+        stream.seek(0)
+        image = Image.open(stream, formats=FORMATS)
+    except UnidentifiedImageError:
+        if high_depth.open_tiff(stream) is None:
+            raise
         return None
-    if tags.get(ExifTags.Base.PlanarConfiguration) == 2:  # Pillow would make noise of it
-        raise ValueError("TIFFs of 16 bits with separate colour planes are not supported")
-    is_rgb = tags.get(ExifTags.Base.PhotometricInterpretation) == 2
-    if is_rgb and tags.get(ExifTags.Base.Orientation, 1) == 1:
-        with contextlib.suppress(Exception):  # Pillow knows more compressions
-            image.fp.seek(0)
-            with tifffile.TiffFile(image.fp) as tiff:
-                pixels = tiff.pages[0].asarray(maxworkers=1)
-            return pixels if pixels.dtype == np.uint16 else None
-    return None
+    _check_size(image.height, image.width)
+    return image
 
 
-def _scale_to_uint16(gray):
-    """Brings gray values (H, W) of any type and range to uint16 in 0..65535; uint16 keeps its values."""
-    if gray.dtype.kind == "u":
-        return gray.astype(np.uint16)  # also from the byte order of other machines
-    gray = np.where(np.isfinite(gray), gray, 0).astype(np.float64)
-    low, high = gray.min(), gray.max()
-    ranges = [top for top in (1, 255, 65535) if low >= 0 and high <= top]
-    if ranges:
-        low, high = 0, ranges[0]
-    return np.rint((gray - low) * (65535 / ((high - low) or 1))).astype(np.uint16)
+def _seek_pages(image):
+    """Goes to one page of a Pillow image after the other; yields their numbers."""
+    for index in itertools.count():
+        try:
+            image.seek(index)
+        except EOFError:
+            if index == 0:
+                raise
+            return
+        _check_size(image.height, image.width)
+        yield index
 
 
-def to_uint8(pixels):
-    """Rounds uint16 pixels, 0..65535, to uint8; uint8 pixels come back as they are. Any shape."""
-    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _decode_pages(stream):
+    """Turns an open file into `Photo`s."""
+    image, tiff = _open_image(stream), high_depth.open_tiff(stream)
+    if image is None:
+        for index in range(len(tiff.pages)):
+            deep = high_depth.read_tiff_page(stream, tiff, index, _check_size)
+            if deep is None:
+                raise UnidentifiedImageError
+            yield _join_deep(*deep, image_metadata.Profile(), {})
+        return
+    for index in _seek_pages(image) if tiff else [0]:
+        deep = high_depth.read_tiff_page(stream, tiff, index, _check_size) if tiff else None
+        yield _decode(image, stream, deep)
+
+
+def _decode(image, stream, deep):
+    """Turns a Pillow image at one of its pages into a `Photo`, using what `read_tiff_page` has of it."""
+    if deep is None:
+        image.load()
+    profile, metadata = image_metadata.find_profile(image), image_metadata.read_metadata(image)
+    orientation = 1
+    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse the pixels
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if deep is None and image.format == "PNG" and (found := high_depth.read_png(stream)):
+        deep = *found, orientation
+    elif deep is None and image.mode[0] in "IF":  # the modes of more than 8 bits, all of them gray
+        gray = np.asarray(image)[..., None]
+        alpha = _find_key(gray, image.info.get("transparency"))
+        deep = high_depth.scale_to_uint16(gray), alpha, orientation
+    if deep is not None and (deep[0].shape[2] == 1 or profile.transform is None):
+        return _join_deep(*deep, profile, metadata)
+    image, alpha = _split_alpha(image)
+    if image.mode in ("1", "L") and profile.transform is None:
+        rgb = _repeat(np.asarray(image.convert("L")))
+    else:
+        rgb = np.asarray(image_metadata.convert_to_srgb(image, profile))
+    return _upright(Photo(rgb, alpha, metadata), orientation)
+
+
+def _join_deep(pixels, alpha, orientation, profile, metadata):
+    """uint16 pixels (H, W, 1 or 3) and what belongs to them -> `Photo`."""
+    if pixels.shape[2] == 1:
+        pixels = _repeat(image_metadata.convert_gray16_to_srgb(pixels[..., 0], profile))
+    return _upright(Photo(pixels, alpha, metadata), orientation)
+
+
+def _upright(photo, orientation):
+    photo.rgb = high_depth.turn_upright(photo.rgb, orientation)
+    if photo.alpha is not None:
+        photo.alpha = high_depth.turn_upright(photo.alpha, orientation)
+    return photo
+
+
+def _repeat(gray):
+    """Gray (H, W) -> (H, W, 3), without taking up more memory."""
+    return np.broadcast_to(gray[..., None], (*gray.shape, 3))
+
+
+def _find_key(gray, key):
+    """uint16 gray (H, W, 1) -> alpha (H, W), transparent where it has the value of a PNG's key; or None."""
+    return None if key is None else np.where(gray[..., 0] == key, 0, 65535).astype(np.uint16)
 
 
 def _split_alpha(image):
@@ -183,44 +277,3 @@ def _split_alpha(image):
         return image, None
     image = image.convert("RGBA")
     return image.convert("RGB"), np.asarray(image.getchannel("A"))
-
-
-def _check_arrays(photo):
-    """Raises PhotoError unless the arrays are as `Photo` describes them."""
-    rgb, alpha = photo.rgb, photo.alpha
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size or rgb.dtype not in (np.uint8, np.uint16):
-        raise PhotoError(
-            f"Pixels must be (height, width, 3) of uint8 or uint16, not {rgb.shape} of {rgb.dtype}."
-        )
-    if alpha is not None and (alpha.shape != rgb.shape[:2] or alpha.dtype != np.uint8):
-        raise PhotoError(f"Alpha must be {rgb.shape[:2]} of uint8, not {alpha.shape} of {alpha.dtype}.")
-
-
-def _encode(stream, photo, format, quality):
-    """Writes a photo to an open binary file."""
-    pixels, options = photo.rgb, image_metadata.save_options(photo.metadata, format)
-    if pixels.dtype == np.uint16:
-        if format == "TIFF" and photo.alpha is None:
-            _write_rgb16(stream, pixels, options)
-            return
-        pixels = to_uint8(pixels)
-    if photo.alpha is not None and format in ("PNG", "TIFF", "WEBP"):
-        pixels = np.dstack((pixels, photo.alpha))
-    if format == "JPEG":
-        # Chroma is what a colorization adds: it is kept in full.
-        options.update(quality=quality, subsampling=0)
-    elif format == "WEBP":
-        options.update(quality=quality, exact=True)  # which keeps the colours below transparent pixels
-    # TIFF stays uncompressed: Pillow's way through libtiff fails on EXIF and GPS directories.
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, format=format, **options)
-
-
-def _write_rgb16(stream, rgb, options):
-    """Writes uint16 pixels as a TIFF, with those of its `save_options` that tifffile can write."""
-    tags = options["exif"].items()
-    extra = [(tag, "s", 0, value.encode(), True) for tag, value in tags if isinstance(value, str)]
-    extra += [(tag, "B", len(value), value, True) for tag, value in tags if isinstance(value, bytes)]
-    layout = {"photometric": "rgb", "metadata": None, "software": False}
-    if "dpi" in options:
-        layout.update(resolution=options["dpi"], resolutionunit="INCH")
-    tifffile.imwrite(stream, rgb, iccprofile=options.get("icc_profile"), extratags=extra, **layout)

@@ -44,7 +44,7 @@ class Profile:
     The default is for a photo without a profile, whose pixels are taken for sRGB.
 
     Attributes:
-        mode: Pillow mode of the pixels that it describes: "RGB", "L" or "CMYK".
+        mode: Pillow mode of the pixels that it describes: "RGB", "L", "CMYK" or "LAB".
         transform: `ImageCms` transform from that mode to sRGB, None where the pixels are sRGB already.
         srgb_icc: bytes of the profile that describes the pixels as sRGB, None for no profile.
     """
@@ -63,6 +63,8 @@ def find_profile(image):
     Returns:
         `Profile`.
     """
+    if image.mode == "LAB":
+        return Profile("LAB", _lab_to_srgb(), _srgb_icc())
     with contextlib.suppress(Exception):  # none, or a broken one, which viewers ignore as well
         profile = _parse_profile(image.info["icc_profile"])
         if profile.mode in _FITTING_PROFILES.get(image.mode, ("RGB",)):
@@ -167,6 +169,13 @@ def _parse_profile(icc):
     if mode == "RGB" and _changes_nothing(transform):
         return Profile(mode, None, icc)
     return Profile(mode, transform, _srgb_icc())
+
+
+@lru_cache(maxsize=1)
+def _lab_to_srgb():
+    """Makes the transform of photos stored as CIE Lab."""
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
 
 
 @lru_cache(maxsize=1)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nxap_color.animation_io import is_gif
 from nxap_color.film_io import FILM_SUFFIXES, is_film
-from nxap_color.gif_io import is_gif
-from nxap_color.image_io import PHOTO_SUFFIXES, is_photo
+from nxap_color.image_io import OTHER_PICTURES, PHOTO_SUFFIXES, is_photo
 
 KINDS = {"photo": is_photo, "film": is_film, "GIF": is_gif}
 
@@ -72,7 +72,9 @@ def plan(inputs, output=None, compare=False):
         else:
             folder = output or path.parent
             pairs.append((path, output if kind else folder / f"{path.stem}_color{path.suffix}"))
-    jobs, taken = [], {source.resolve(): f"the input {source}" for source, _ in pairs}
+    jobs, taken = [], {}
+    for source, _ in pairs:
+        taken.update(dict.fromkeys(_identities(source), f"the input {source}"))
     for source, target in pairs:
         suffix = ".jpg" if kind_of(source) == "photo" else target.suffix
         job = Job(source, target, target.with_name(f"{target.stem}_compare{suffix}") if compare else None)
@@ -84,22 +86,33 @@ def plan(inputs, output=None, compare=False):
             failed.append((source, reason))
         else:
             jobs.append(job)
-            taken.update({path.resolve(): f"the result of {source}" for path in job.outputs})
+            for path in job.outputs:
+                taken.update(dict.fromkeys(_identities(path), f"the result of {source}"))
     return jobs, failed
 
 
 def _folder_pairs(folder, output):
-    """(source, target) of every photo and film below a folder; other files are none of our business."""
+    """(source, target) of every picture and film below a folder; other files are none of our business."""
     whole = folder.resolve()  # "." and ".." have names, too
     target = output or whole.with_name(f"{whole.name}_color")
     for source in sorted(folder.rglob("*")):
         inside = source.relative_to(folder)
         is_hidden = any(part.startswith(".") for part in inside.parts)
         is_result = target.resolve() in source.resolve().parents and target.resolve() != whole
-        if is_hidden or is_result or not source.is_file():
+        if is_hidden or is_result or source.is_dir():
             continue
-        if kind_of(source):
+        # Of pictures that cannot be read it is said so.
+        if kind_of(source) or source.suffix.lower() in OTHER_PICTURES:
             yield source, target / inside
+
+
+def _identities(path):
+    """What a file is known by: its path without links and, if it exists, what hard links to it share."""
+    try:
+        status = path.stat()
+    except OSError:
+        return [path.resolve()]
+    return [path.resolve(), (status.st_dev, status.st_ino)]
 
 
 def _refusal(job, taken):
@@ -107,15 +120,19 @@ def _refusal(job, taken):
 
     Args:
         job: `Job`.
-        taken: dict from a resolved path that must not be written to what it is.
+        taken: dict from the `_identities` of files that must not be written to what these are.
     """
     if not job.source.exists():
         return "There is no such file."
+    if not job.source.is_file():
+        return "This is no file with a picture, but a device, a pipe or the like."
+    if job.source.suffix.lower() in OTHER_PICTURES:
+        return f"{job.source.suffix} cannot be read; save it as TIFF, PNG or JPEG first."
     if not job.kind:
         known = ", ".join(sorted(PHOTO_SUFFIXES | FILM_SUFFIXES | {".gif"}))
         return f"This is no photo, film or GIF: expected one of {known}."
     for path in job.outputs:
         path.exists()  # raises OSError for a name that the system cannot hold
-        if path.resolve() in taken:
-            return f"Its result would replace {taken[path.resolve()]}; name another output with -o."
+        if known := [taken[identity] for identity in _identities(path) if identity in taken]:
+            return f"Its result would replace {known[0]}; name another output with -o."
     return None

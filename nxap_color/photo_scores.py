@@ -7,7 +7,8 @@ import numpy as np
 
 from nxap_color import color, metrics
 from nxap_color.degrade import degrade_photo
-from nxap_color.image_io import PhotoError, to_uint8
+from nxap_color.high_depth import to_uint8
+from nxap_color.image_io import PhotoError
 from nxap_color.photo_files import own_name, read_listed
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from nxap_color.image_io import to_uint8
+from nxap_color.high_depth import to_uint8
 
 
 def contact_sheet(rows, height=160, gap=4):

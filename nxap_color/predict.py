@@ -1,17 +1,26 @@
 """Colours photos, films and GIFs: `python -m nxap_color.predict [INPUT ...]`."""
 
 import argparse
+import signal
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color.ffmpeg import FilmError
+from nxap_color.files import FileError, make_folder
 from nxap_color.film_output import DEFAULT_CRF
-from nxap_color.image_io import Photo, PhotoError, read_photo, write_photo
+from nxap_color.image_io import Photo, count_pictures, read_pages, read_photo
+from nxap_color.image_output import write_pages, write_photo
 from nxap_color.jobs import plan
 from nxap_color.plotting import before_after
-from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, start_quietly, whole_between
+from nxap_color.terminal import (
+    EXTRACTOR_WEIGHTS_HELP,
+    ends_politely,
+    number_between,
+    start_quietly,
+    whole_between,
+)
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
 
@@ -59,54 +68,75 @@ def colorize_file(colorizer, job, overwrite=False, crf=DEFAULT_CRF, quiet=True):
         List of texts on what could not be kept as it was.
 
     Raises:
-        PhotoError, FilmError: if the input cannot be read or the result cannot be written.
+        FileError: if the input cannot be read or the result cannot be written.
     """
     wanted = {path for path in job.outputs if overwrite or not path.exists()}
     if job.kind == "photo":
-        _colorize_photo(colorizer, job, wanted)
-        return []
-    from nxap_color import film_output, gifs, video  # here, for the sake of a quick --help
+        return _colorize_photo(colorizer, job, wanted, quiet)
+    from nxap_color import animations, film_output, video  # here, for the sake of a quick --help
 
     notes, is_gif = [], job.kind == "GIF"
     if job.target in wanted and is_gif:
-        gifs.colorize_gif(colorizer, job.source, job.target, quiet=quiet)
+        animations.colorize_animation(colorizer, job.source, job.target, quiet=quiet)
     elif job.target in wanted:
         notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
     if job.compare in wanted and is_gif:
-        gifs.compare_gifs(job.source, job.target, job.compare)
+        animations.compare_gifs(job.source, job.target, job.compare)
     elif job.compare in wanted:
         film_output.join_side_by_side(job.source, job.target, job.compare, crf)
     return notes
 
 
-def _colorize_photo(colorizer, job, wanted):
-    """Reads a photo, colours it, and writes what of its outputs is in the set `wanted`."""
-    photo = read_photo(job.source)
-    coloured = Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"The folder {job.target.parent} cannot be made: {error.strerror}.") from error
-    if job.target in wanted:
-        write_photo(job.target, coloured)
+def _colorize_photo(colorizer, job, wanted, quiet):
+    """Colours what is in a photo's file, writes what of its outputs is in the set `wanted`; returns notes."""
+    notes, contents = [], count_pictures(job.source)
+    if job.target in wanted and contents.is_animation:
+        from nxap_color.animations import colorize_animation  # here, for the sake of a quick --help
+
+        colorize_animation(colorizer, job.source, job.target, quiet=quiet)
+    elif job.target in wanted and contents.count > 1:
+        pages = (_colorize_page(colorizer, page) for page in read_pages(job.source))
+        make_folder(job.target.parent)
+        write_pages(job.target, pages, contents.pixels)
+    elif job.target in wanted:
+        coloured = _colorize_page(colorizer, read_photo(job.source))
+        make_folder(job.target.parent)
+        notes = write_photo(job.target, coloured)
     if job.compare in wanted:
-        write_photo(job.compare, Photo(before_after(photo.rgb, coloured.rgb)))
+        write_photo(job.compare, Photo(before_after(read_photo(job.source).rgb, read_photo(job.target).rgb)))
+    return notes
 
 
-def run(jobs, colorizer, overwrite=False, crf=DEFAULT_CRF, quiet=False):
+def _colorize_page(colorizer, photo):
+    return Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
+
+
+@dataclass
+class Report:
+    """What has become of the jobs: the `Path`s of results that were written, and of inputs that failed."""
+
+    written: list = field(default_factory=list)
+    failed: list = field(default_factory=list)
+
+    def summary(self, total):
+        """Says in a line what was written of `total` inputs."""
+        if total == len(self.written) == 1:
+            return f"wrote {self.written[0]}"
+        where = f", the last one {self.written[-1]}" if self.written else ""
+        return f"wrote {len(self.written)} of {total} files{where}"
+
+
+def run(jobs, colorizer, report, overwrite=False, crf=DEFAULT_CRF, quiet=False):
     """Does the jobs one after the other; one that fails is named on stderr and does not stop the rest.
 
     Args:
         jobs: list of `Job`s.
         colorizer: `Colorizer`.
+        report: `Report` to add to.
         overwrite: whether outputs that exist are replaced; else they are kept and named.
         crf: quality of films, as in `film_output.video_codec`.
         quiet: whether to leave out progress bars, what was kept, and notes.
-
-    Returns:
-        Lists of the `Path`s that were written, and of those that failed.
     """
-    written, failed = [], []
     # disable=None shows the bar only on a terminal.
     for job in tqdm(jobs, unit="file", disable=True if quiet or len(jobs) < 2 else None):
         if all(path.exists() for path in job.outputs) and not overwrite:
@@ -117,13 +147,12 @@ def run(jobs, colorizer, overwrite=False, crf=DEFAULT_CRF, quiet=False):
             for note in colorize_file(colorizer, job, overwrite, crf, quiet):
                 if not quiet:
                     tqdm.write(f"note: {job.source}: {note}")
-            written.append(job.target)
+            report.written.append(job.target)
         # Whatever one file does to a decoder or to the memory, the others are still to be done.
         except Exception as error:
-            failed.append(job.source)
-            reason = error if isinstance(error, (PhotoError, FilmError)) else _first_line(error)
+            report.failed.append(job.source)
+            reason = error if isinstance(error, FileError) else _first_line(error)
             tqdm.write(f"error: {job.source}: {reason}", file=sys.stderr)
-    return written, failed
 
 
 def _first_line(error):
@@ -137,27 +166,26 @@ def main(arguments=None):
     args = make_parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # names of files in an old archive are not always UTF-8
         stream.reconfigure(errors="backslashreplace")
+    jobs, refused, report = [], [], Report()
     try:
-        jobs, refused = plan(args.inputs or [SAMPLE], args.output, args.compare)
-        for source, reason in refused:
-            print(f"error: {source}: {reason}", file=sys.stderr)
-        start_quietly()
-        from nxap_color.colorizer import Colorizer
+        with ends_politely():
+            jobs, refused = plan(args.inputs or [SAMPLE], args.output, args.compare)
+            for source, reason in refused:
+                print(f"error: {source}: {reason}", file=sys.stderr)
+            start_quietly()
+            from nxap_color.colorizer import Colorizer
 
-        colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
-        written, failed = run(jobs, colorizer, args.overwrite, args.crf, args.quiet)
+            colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
+            run(jobs, colorizer, report, args.overwrite, args.crf, args.quiet)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command, without --overwrite, goes on where it was", file=sys.stderr)
-        return 130
-    if len(written) == 1:
-        print(f"wrote {written[0]}")
-    else:
-        where = f", the last one {written[-1]}" if written else ""
-        print(f"wrote {len(written)} of {len(jobs) + len(refused)} files{where}")
-    return 1 if failed or refused else 0
+    except KeyboardInterrupt as stop:
+        done = report.summary(len(jobs) + len(refused))
+        print(f"stopped; {done}; the same command, without --overwrite, goes on there", file=sys.stderr)
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+    print(report.summary(len(jobs) + len(refused)))
+    return 1 if report.failed or refused else 0
 
 
 if __name__ == "__main__":

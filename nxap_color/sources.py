@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from nxap_color.downloads import has_internet
-from nxap_color.image_io import PhotoError, to_uint8
+from nxap_color.high_depth import to_uint8
+from nxap_color.image_io import PhotoError
 from nxap_color.photo_files import list_photos, own_name, photo_size, read_listed
 
 TFDS_PREFIX = "tfds:"

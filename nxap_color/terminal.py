@@ -4,7 +4,10 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import tempfile
+import threading
+import warnings
 
 EXTRACTOR_WEIGHTS_HELP = "file of weights for the frozen network whose features the model fuses, if it does"
 
@@ -16,6 +19,7 @@ def start_quietly():
     colours a photo nothing. If the start fails, they are printed after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
@@ -31,6 +35,28 @@ def start_quietly():
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextlib.contextmanager
+def ends_politely():
+    """Lets a request to end (SIGTERM; SIGHUP of a terminal that closes) act like Ctrl-C: all is tidied up.
+
+    Raises:
+        KeyboardInterrupt: with the number of the signal, if it came.
+    """
+
+    def stop(number, _):
+        raise KeyboardInterrupt(number)
+
+    numbers = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]  # Windows has no SIGHUP
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # which only a main thread may set
+    former = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def positive(text):

@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from nxap_color.color import join_lightness_ab
-from nxap_color.image_io import Photo, write_photo
+from nxap_color.image_io import Photo
+from nxap_color.image_output import write_photo
 from nxap_color.plotting import contact_sheet
 
 # Arguments that may differ between the start of a run and its --resume.

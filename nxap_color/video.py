@@ -1,5 +1,6 @@
 """Films and streams of frames in colour that holds: `colorize_video`, `colorize_frames`."""
 
+import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from nxap_color import color, film_io, film_output, luma_chroma
 from nxap_color.colorizer import BATCH_SIZE
 from nxap_color.ffmpeg import FilmError
+from nxap_color.files import make_folder
 from nxap_color.film_io import Frame
 from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import MEMORY, SteadyColour
@@ -202,27 +204,31 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
     source, target = Path(source), Path(target)
     film, suffix = film_io.probe(source), target.suffix.lower()
     check_target(source, target)
-    store = SegmentStore(target, _settings(colorizer, film, crf, memory))
-    steady = SteadyColour(float(film.fps), memory)
+    with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory))) as store:
+        try:
+            streams, note = film_output.plan_streams(film, suffix, store.folder)
+            _go_on(colorizer, film, store, SteadyColour(float(film.fps), memory), suffix, crf, quiet)
+        except BaseException:
+            if not store.segments:  # nothing to go on from
+                store.remove()
+            raise
+        segments = [(s["path"], int(s["time"])) for s in store.segments]
+        film_output.join_segments(film, segments, target, streams)
+        broken = np.concatenate([segment["broken"] for segment in store.segments])
+        store.remove()
+    return [note] * bool(note) + film.losses + _describe_broken(broken)
+
+
+def _go_on(colorizer, film, store, steady, suffix, crf, quiet):
+    """Colours what of a film is not in the `SegmentStore` yet."""
     steady.previous = store.memory
     frames = itertools.islice(film_io.read_film(film), store.frames, None)
     coloured = follow_colours(colorizer, frames, steady, film.turns)
     codec, total = film_output.video_codec(suffix, crf, film.is_variable), len(film.times) or None
-    try:
-        streams, note = film_output.plan_streams(film, suffix, store.folder)
-        with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
-            while segment := list(itertools.islice(coloured, 1)):
-                part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
-                _write_segment(colorizer, film, store, part, codec, bar)
-    except BaseException:
-        if not store.segments:  # nothing to go on from
-            store.remove()
-        raise
-    segments = [(s["path"], int(s["time"])) for s in store.segments]
-    film_output.join_segments(film, segments, target, streams)
-    broken = np.concatenate([segment["broken"] for segment in store.segments])
-    store.remove()
-    return [note] * bool(note) + film.losses + _describe_broken(broken)
+    with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
+        while segment := list(itertools.islice(coloured, 1)):
+            part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
+            _write_segment(colorizer, film, store, part, codec, bar)
 
 
 def check_target(source, target):
@@ -232,16 +238,13 @@ def check_target(source, target):
         source, target: `Path`s.
 
     Raises:
-        FilmError: if the target is a folder, or the source itself, or its folder cannot be made.
+        FileError: if the target is a folder, or the source itself, or its folder cannot be made.
     """
     if target.is_dir():
         raise FilmError(f"{target} is a folder: name a file for the result.")
     if target.exists() and target.samefile(source):
         raise FilmError(f"The result would replace the source {source}: name another file.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FilmError(f"The folder {target.parent} cannot be made: {error.strerror}.") from error
+    make_folder(target.parent)
 
 
 def _describe_broken(numbers):

@@ -3,14 +3,28 @@
 import io
 import os
 import stat
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image, PngImagePlugin
+from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from nxap_color.image_io import PHOTO_SUFFIXES, Photo, PhotoError, is_photo, read_photo, write_photo
+from nxap_color.image_io import (
+    PHOTO_SUFFIXES,
+    Contents,
+    Photo,
+    PhotoError,
+    count_pictures,
+    is_photo,
+    read_pages,
+    read_photo,
+)
+from nxap_color.image_output import write_pages, write_photo
 
 FORMATS = {".bmp": "BMP", ".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".webp": "WEBP"}
 
@@ -25,19 +39,9 @@ def noise(*shape, top=256, dtype=np.uint8):
     return np.random.default_rng(7).integers(0, top, shape, dtype=dtype)
 
 
-def noise16(*shape):
-    return noise(*shape, top=65536, dtype=np.uint16)
-
-
 def stream_of(image, format, **options):
     stream = io.BytesIO()
     image.save(stream, format, **options)
-    return stream
-
-
-def tiff_of(pixels, **options):
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, pixels, photometric="rgb", **options)
     return stream
 
 
@@ -149,54 +153,6 @@ def test_colours_below_transparency_are_kept(tmp_path, suffix):
     assert np.abs(read_photo(tmp_path / f"a{suffix}").rgb - smooth().astype(float)).mean() < 3
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
-@pytest.mark.parametrize("top", [200, 65536])  # a dark one is not taken for 8 bits
-def test_gray16_keeps_its_values(format, top):
-    gray = noise(9, 14, top=top, dtype=np.uint16)
-    photo = read_photo(stream_of(Image.fromarray(gray), format))
-    assert photo.rgb.dtype == np.uint16
-    np.testing.assert_array_equal(photo.rgb, np.dstack([gray] * 3))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-@pytest.mark.parametrize(
-    ("low", "middle", "high", "expected"),
-    [(0, 0, 1, 0), (0, 51, 255, 13107), (0, 300, 65535, 300), (-1, 0, 1, 32768), (1e5, 2e5, 3e5, 32768)],
-)
-def test_gray32_is_scaled_to_16_bits(low, middle, high, expected, dtype):
-    gray = Image.fromarray(np.array([[low, middle, high]], dtype))
-    np.testing.assert_array_equal(read_photo(stream_of(gray, "TIFF")).rgb[0, :, 2], [0, expected, 65535])
-
-
-@pytest.mark.parametrize("byteorder", "<>")
-def test_rgb16_tiff_keeps_its_values(byteorder):
-    photo = read_photo(tiff_of(noise16(9, 14, 3), byteorder=byteorder, compression="zlib"))
-    assert photo.rgb.dtype == np.uint16
-    np.testing.assert_array_equal(photo.rgb, noise16(9, 14, 3))
-
-
-def test_rgb16_tiff_that_is_turned_becomes_uint8():
-    photo = read_photo(tiff_of(noise16(9, 14, 3), extratags=[(274, "H", 1, 6, True)]))
-    assert np.abs(photo.rgb - np.rot90(noise16(9, 14, 3), -1) / 257).max() <= 1
-
-
-def test_rgb16_tiff_of_separate_planes_is_refused():
-    with pytest.raises(PhotoError, match="separate colour planes"):
-        read_photo(tiff_of(noise16(3, 9, 14), planarconfig="separate"))
-
-
-def test_uint16_stays_in_tiff(tmp_path):
-    write_photo(tmp_path / "a.tif", Photo(noise16(9, 14, 3)))
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), noise16(9, 14, 3))
-
-
-@pytest.mark.parametrize(("name", "alpha"), [("a.png", None), ("a.tif", np.zeros((257, 85), np.uint8))])
-def test_uint16_is_rounded_elsewhere(tmp_path, name, alpha):
-    rgb = np.arange(65535, dtype=np.uint16).reshape(257, 85, 3)
-    write_photo(tmp_path / name, Photo(rgb, alpha))
-    np.testing.assert_array_equal(read_photo(tmp_path / name).rgb, np.floor(rgb / 257 + 0.5))
-
-
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_failure_in_the_middle_leaves_the_old_file_alone(tmp_path, monkeypatch, error):
     def save_half(image, stream, *args, **options):
@@ -221,10 +177,10 @@ def test_written_files_have_the_usual_permissions(tmp_path):
 
 
 IMPOSSIBLE_WRITES = [
-    ("a.gif", (4, 5, 3), "must be one of .bmp, .jpeg"),
+    ("a.gif", (4, 5, 3), "must be one of .bmp, .jfif"),
     ("folder.png", (4, 5, 3), "folder.png.*Check the folder"),
     ("no/a.png", (4, 5, 3), "No such file"),
-    ("a.webp", (1, 17000, 3), "16383"),
+    ("a.webp", (1, 17000, 3), "WEBP holds at most 16383 pixels on a side, and it has 17000"),
     ("a.png", (4, 5, 4), "uint8"),
     ("a.png", (0, 5, 3), "uint8"),
 ]
@@ -253,15 +209,134 @@ def test_refused_reads_name_the_reason(tmp_path, name, reason):
 def test_truncated_photos_are_refused(format, part):
     pixels = noise(64, 64, 3)
     # With the directory of a TIFF in front, so that only pixels are missing.
-    stream = tiff_of(pixels) if format == "TIFF" else stream_of(Image.fromarray(pixels), format)
+    stream = stream_of(Image.fromarray(pixels), format)
+    if format == "TIFF":
+        tifffile.imwrite(stream := io.BytesIO(), pixels, photometric="rgb")
     with pytest.raises(PhotoError):
         read_photo(io.BytesIO(stream.getvalue()[: int(len(stream.getvalue()) * part)]))
 
 
-def test_too_many_pixels_are_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(PhotoError, match="too many pixels"):
-        read_photo(stream_of(Image.fromarray(smooth()), "PNG"))
+def huge_png(width, height):
+    """The head of a PNG that says how large it is, and nothing else."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    pixels = b"IDAT" + zlib.compress(b"")
+    parts = [
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
+        for part in (chunk, pixels)
+    ]
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def huge_deep_tiff():
+    """A TIFF of 16 bits, 30 bytes of pixels, that claims to be 40,000 x 40,000."""
+    tifffile.imwrite(stream := io.BytesIO(), noise(1, 5, 3, dtype=np.uint16), photometric="rgb")
+    data = bytearray(stream.getvalue())
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as tiff:
+        for name in ("ImageWidth", "ImageLength"):
+            offset = tiff.pages[0].tags[name].valueoffset
+            data[offset : offset + 2] = struct.pack("<H", 40_000)
+    return io.BytesIO(bytes(data))
+
+
+@pytest.mark.parametrize("bomb", [huge_png(15_001, 10_000), huge_png(60_000, 60_000), huge_deep_tiff()])
+def test_too_many_pixels_are_refused_before_they_take_memory(bomb):
+    tracemalloc.start()
+    with pytest.raises(PhotoError, match="more than 150 megapixels; scale it down first"):
+        read_photo(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_an_animation_of_too_many_pixels_is_refused(tmp_path):
+    """PNG and WebP frames are all in memory at once."""
+    data = bytearray(animated("PNG").getvalue())
+    start = data.index(b"acTL")
+    data[start + 4 : start + 8] = struct.pack(">I", 10**6)
+    data[start + 12 : start + 16] = struct.pack(">I", zlib.crc32(data[start : start + 12]))
+    with pytest.raises(PhotoError, match="more than 150 megapixels"):
+        count_pictures(io.BytesIO(bytes(data)))
+
+
+def animated(format, count=3):
+    pictures = [Image.fromarray(smooth() // (index + 1)) for index in range(count)]
+    return stream_of(pictures[0], format, save_all=True, append_images=pictures[1:], duration=100)
+
+
+@pytest.mark.parametrize(
+    ("stream", "count", "is_animation"),
+    [
+        (animated("PNG"), 3, True),
+        (animated("WEBP"), 3, True),
+        (animated("GIF"), 3, True),
+        (animated("TIFF"), 3, False),
+        (animated("MPO"), 1, False),  # a JPEG with previews
+        (animated("PNG", 1), 1, False),
+    ],
+)
+def test_pictures_are_counted(stream, count, is_animation):
+    assert count_pictures(stream) == Contents(count, is_animation, count * 40 * 56)
+
+
+def test_every_page_of_a_tiff_is_read_and_written(tmp_path):
+    """8 and 16 bits, gray and colour, with alpha and without, turned, each page of another size."""
+    gray16, rgb, alpha = noise(9, 14, top=65536, dtype=np.uint16), noise(10, 6, 3), noise(10, 6)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(gray16, photometric="minisblack")
+        tiff.write(np.dstack([rgb, alpha]), photometric="rgb", extrasamples=["unassalpha"])
+        tiff.write(noise(5, 7) > 99, photometric="minisblack")
+        tiff.write(rgb, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
+    photos = list(read_pages(tmp_path / "a.tif"))
+    expected = [gray16[..., None].repeat(3, 2), rgb, (noise(5, 7) > 99)[..., None].repeat(3, 2) * 255]
+    expected.append(np.rot90(rgb, -1))
+    for photo, pixels in zip(photos, expected, strict=True):
+        np.testing.assert_array_equal(photo.rgb, pixels)
+    np.testing.assert_array_equal(photos[1].alpha, alpha)
+    photos[0].metadata["dpi"] = (300.0, 300.0)
+    write_pages(tmp_path / "b.tif", iter(photos), count_pictures(tmp_path / "a.tif").pixels)
+    for again, pixels in zip(read_pages(tmp_path / "b.tif"), expected, strict=True):
+        np.testing.assert_array_equal(again.rgb, pixels)
+    assert read_photo(tmp_path / "b.tif").metadata["dpi"] == (300.0, 300.0)
+    with Image.open(tmp_path / "b.tif") as image:  # Pillow agrees
+        assert image.n_frames == 4
+
+
+def test_a_damaged_page_leaves_no_half_of_the_pages(tmp_path):
+    data = animated("TIFF").getvalue()
+    (tmp_path / "a.tif").write_bytes(data[: len(data) - 1000])
+    with pytest.raises(PhotoError):
+        write_pages(tmp_path / "b.tif", read_pages(tmp_path / "a.tif"), 10**4)
+    assert names(tmp_path) == ["a.tif"]
+
+
+def test_pages_go_into_tiffs_only(tmp_path):
+    with pytest.raises(PhotoError, match="cannot hold several pages; name a .tif file"):
+        write_pages(tmp_path / "b.png", [Photo(smooth())] * 2, 10**4)
+
+
+def test_photos_of_cielab_keep_their_lightness(tmp_path):
+    """Of which white a TIFF's Lab is relative to is not the same as scikit-image's: a little colour only."""
+    lab = rgb2lab(smooth()) * (1.0, 0.2, 0.2)
+    stored = np.int16(np.rint(lab * (2.55, 1.0, 1.0))).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "lab.tif", stored, photometric="cielab")
+    np.testing.assert_allclose(rgb2lab(read_photo(tmp_path / "lab.tif").rgb)[..., 0], lab[..., 0], atol=1.0)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format"), [(".jpg", "PNG"), (".png", "JPEG"), (".tif", "WEBP"), (".webp", "GIF")]
+)
+def test_what_the_name_says_does_not_matter(tmp_path, suffix, format):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(smooth()[..., 1]).save(path, format)
+    assert np.abs(read_photo(path).rgb - smooth()[..., 1:2].astype(float)).mean() < 3
+
+
+def test_what_a_format_cannot_hold_is_said(tmp_path):
+    deep = Photo(noise(4, 5, 3, dtype=np.uint16), noise(4, 5, dtype=np.uint16))
+    assert write_photo(tmp_path / "a.png", deep) == write_photo(tmp_path / "a.tif", deep) == []
+    eight, transparency = write_photo(tmp_path / "a.jpg", deep)
+    assert "8 of its 16 bits" in eight and "transparency" in transparency
+    assert len(write_photo(tmp_path / "a.webp", deep)) == 1
 
 
 def test_memory_error_is_not_blamed_on_the_photo(monkeypatch):

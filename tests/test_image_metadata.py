@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from nxap_color.image_io import Photo, read_photo, write_photo
+from nxap_color.image_io import Photo, read_photo
+from nxap_color.image_output import write_photo
 
 SUFFIXES = [".jpg", ".png", ".tif", ".webp"]
 Y, X = np.mgrid[0:40, 0:56]

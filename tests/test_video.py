@@ -201,6 +201,7 @@ def test_a_torn_record_is_done_again(film, tmp_path, tiny_model):
     store = SegmentStore(target, settings)
     store.next_path.write_bytes(b"segment")
     store.finish(frames=3, time=0, broken=np.zeros(0, int), lightness=np.zeros(1), ab=np.zeros(1))
+    store.close()
     assert SegmentStore(target, settings).frames == 3
     record = store.folder / "00000.npz"
     whole = record.read_bytes()

@@ -1,15 +1,18 @@
-"""Reads and writes GIFs: every frame's duration, the loop count and transparency are kept."""
+"""Reads and writes animations: every frame's duration, the loop count and transparency are kept."""
 
 import contextlib
 import functools
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import GifImagePlugin, Image, ImageSequence
+from PIL import GifImagePlugin, Image, ImageSequence, UnidentifiedImageError
 from scipy.spatial import cKDTree
 
+from nxap_color import image_metadata
 from nxap_color.ffmpeg import FilmError
 from nxap_color.files import written_whole
+from nxap_color.image_io import PhotoError, one_line
+from nxap_color.image_output import format_of, written_photo
 
 # Six bits a channel: finer than the steps between 255 colours.
 _LEVELS = 64
@@ -19,19 +22,38 @@ _DITHER = 14.0  # peak to peak, in 8-bit steps
 _DISPOSE_KEEP, _DISPOSE_CLEAR = 1, 2
 
 
+_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP")  # whatever the name says
+_MAX_FRAME_PIXELS = 40_000_000
+
+
 @dataclass
-class GifFrame:
-    """One whole picture of a GIF.
+class AnimationFrame:
+    """One whole picture of an animation.
 
     Attributes:
         rgb: uint8 array (H, W, 3), sRGB.
-        is_opaque: boolean array (H, W).
+        alpha: uint8 array (H, W), 0 where it is transparent and 255 where it is opaque.
         duration: milliseconds.
     """
 
     rgb: np.ndarray
-    is_opaque: np.ndarray
-    duration: int
+    alpha: np.ndarray
+    duration: float
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What belongs to an animation as a whole.
+
+    Attributes:
+        loop: how often it is repeated: 0 for ever, None if it is played once and says nothing.
+        has_still: whether its first picture is no frame, but for programs that show none (PNG).
+        metadata: as `image_metadata.read_metadata` finds it.
+    """
+
+    loop: int | None
+    has_still: bool
+    metadata: dict
 
 
 def is_gif(path):
@@ -39,33 +61,78 @@ def is_gif(path):
     return path.suffix.lower() == ".gif" and not path.name.startswith(".")
 
 
-def read_gif(path):
-    """Reads the frames of a GIF one after the other, each with what earlier ones left on the canvas.
+def read_frames(path):
+    """Reads the frames of a GIF, PNG or WebP one after the other, with what earlier ones left on the canvas.
 
     Args:
         path: path object.
 
     Yields:
-        `GifFrame`.
+        `AnimationFrame`.
 
     Raises:
-        FilmError: if it is missing or no GIF, or damaged; frames before the damage have been given.
+        FilmError: if it is missing, of another format, damaged, or of more than 40 megapixels; frames before
+            the damage have been given.
     """
     count = 0
     try:
-        with Image.open(path, formats=["GIF"]) as gif:
-            for picture in ImageSequence.Iterator(gif):
-                rgba = np.asarray(picture.convert("RGBA"))
-                yield GifFrame(rgba[..., :3], rgba[..., 3] > 127, int(picture.info.get("duration", 0)))
+        with Image.open(path, formats=_FORMATS) as animation:
+            if animation.width * animation.height > _MAX_FRAME_PIXELS:
+                raise ValueError(f"it has more than {_MAX_FRAME_PIXELS // 10**6} megapixels")
+            profile = image_metadata.find_profile(animation)
+            for picture in ImageSequence.Iterator(animation):
+                rgba = picture.convert("RGBA")
+                rgb, alpha = rgba.convert("RGB"), np.asarray(rgba.getchannel("A"))
+                if profile.mode == "RGB":
+                    rgb = image_metadata.convert_to_srgb(rgb, profile)
+                yield AnimationFrame(np.asarray(rgb), alpha, picture.info.get("duration", 0))
                 count += 1
+    except UnidentifiedImageError as error:
+        raise FilmError(f"This is empty or no {', '.join(_FORMATS)}; fetch it again.") from error
     except Exception as error:  # Pillow's decoders raise almost any type on damaged data
-        raise FilmError(f"Frame {count} of this GIF cannot be read ({error}).") from error
+        raise FilmError(f"Frame {count} of this animation cannot be read ({one_line(error)}).") from error
 
 
-def loop_count(path):
-    """Tells how often a GIF is repeated: 0 for ever, None if it is played once and says nothing."""
-    with Image.open(path, formats=["GIF"]) as gif:
-        return gif.info.get("loop")
+def read_properties(path):
+    """Reads the `Properties` of an animation, a path object."""
+    with Image.open(path, formats=_FORMATS) as animation:
+        info = animation.info
+        metadata = image_metadata.read_metadata(animation)
+        return Properties(info.get("loop"), info.get("default_image", False), metadata)
+
+
+def write_animation(path, frames, properties):
+    """Writes a PNG or WebP of several frames, so that the file is either complete or left as it was.
+
+    Args:
+        path: path object.
+        frames: iterable of `AnimationFrame`s, all of which are kept in memory.
+        properties: `Properties`.
+
+    Raises:
+        PhotoError: if it cannot be written, or the suffix stands for another format.
+    """
+    format = format_of(path)
+    if format not in ("PNG", "WEBP"):
+        raise PhotoError(f"'{path}' cannot hold an animation; name a .png or .webp file.")
+    pictures, durations = [], []
+    for frame in frames:
+        has_holes = (frame.alpha < 255).any()
+        pixels = np.dstack([frame.rgb, frame.alpha]) if has_holes else frame.rgb
+        pictures.append(Image.fromarray(np.ascontiguousarray(pixels)))
+        durations.append(round(frame.duration))
+    options = image_metadata.save_options(properties.metadata, format)
+    if format == "WEBP":
+        options.update(quality=95, exact=True)
+    else:
+        options["default_image"] = properties.has_still
+    if properties.loop is not None:
+        options["loop"] = properties.loop
+    with written_photo(path) as stream:
+        pictures[0].save(
+            stream, format, save_all=True, append_images=pictures[1:],
+            duration=durations[properties.has_still :], **options,
+        )  # fmt: skip
 
 
 def choose_palette(pictures, colours=255):
@@ -93,7 +160,7 @@ class GifWriter:
     Args:
         path: path object.
         palette: uint8 array (255, 3), as from `choose_palette`.
-        loop: as from `loop_count`.
+        loop: as in `Properties`.
         has_holes: whether any frame is transparent anywhere.
     """
 
@@ -112,13 +179,13 @@ class GifWriter:
         self.stream = None
 
     def write(self, frame):
-        """Adds a `GifFrame`. Raises FilmError if there is no place for it."""
+        """Adds an `AnimationFrame`. Raises FilmError if there is no place for it."""
         height, width = frame.rgb.shape[:2]
         rows, columns = np.indices((height, width)) % 8
         dithered = frame.rgb + _dither_pattern()[rows, columns, None]
         red, green, blue = np.moveaxis(np.clip(dithered, 0, 255).astype("uint8") // (256 // _LEVELS), -1, 0)
         indices = self.nearest[red, green, blue]
-        indices = np.where(frame.is_opaque, indices, np.uint8(self.transparent))
+        indices = np.where(frame.alpha > 127, indices, np.uint8(self.transparent))
         picture = Image.fromarray(indices, "P")
         picture.putpalette(self.palette.tobytes())
         try:
@@ -128,7 +195,9 @@ class GifWriter:
                 self.resources.callback(self.stream.write, b";")  # the end of a GIF
                 info = {} if self.loop is None else {"loop": self.loop}
                 self.stream.writelines(GifImagePlugin.getheader(picture.copy(), None, info)[0])
-            self.stream.writelines(GifImagePlugin.getdata(picture, duration=frame.duration, **self.options))
+            self.stream.writelines(
+                GifImagePlugin.getdata(picture, duration=round(frame.duration), **self.options)
+            )
         except OSError as error:
             raise FilmError(f"{self.path} cannot be written: {error.strerror}.") from error
 

@@ -5,7 +5,7 @@ import pytest
 from films import report
 from PIL import Image
 
-from nxap_color import gif_io, predict
+from nxap_color import animation_io, predict
 from nxap_color.ffmpeg import FilmError
 
 DURATIONS = [50, 120, 30, 500, 100, 70]
@@ -28,10 +28,12 @@ def pictures(sample_rgb):
 @pytest.fixture
 def gif(tmp_path, pictures):
     path = tmp_path / "old.gif"
-    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 3, True) as writer:
+    with animation_io.GifWriter(
+        path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 3, True
+    ) as writer:
         for picture, duration in zip(pictures, DURATIONS, strict=True):
             rgba = np.asarray(picture)
-            writer.write(gif_io.GifFrame(rgba[..., :3], rgba[..., 3] > 0, duration))
+            writer.write(animation_io.AnimationFrame(rgba[..., :3], rgba[..., 3], duration))
     return path
 
 
@@ -76,9 +78,15 @@ def test_a_gif_by_pillow_with_disposal_and_no_loop(tmp_path, pictures, tiny_mode
 def test_what_stands_still_does_not_flicker(tmp_path, pictures, tiny_model_file):
     """One palette and a dithering that stands still: equal frames come out equal."""
     path = tmp_path / "old.gif"
-    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0, False) as writer:
+    with animation_io.GifWriter(
+        path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0, False
+    ) as writer:
         for _ in range(4):
-            writer.write(gif_io.GifFrame(np.asarray(pictures[0])[..., :3], np.ones((64, 96), bool), 100))
+            writer.write(
+                animation_io.AnimationFrame(
+                    np.asarray(pictures[0])[..., :3], np.full((64, 96), 255, "uint8"), 100
+                )
+            )
     _, durations, frames = look(colour(path, tiny_model_file))
     assert durations == [100] * 4
     assert (frames == frames[0]).all()
@@ -87,18 +95,24 @@ def test_what_stands_still_does_not_flicker(tmp_path, pictures, tiny_model_file)
 def test_a_divider_of_a_few_rows(tmp_path, tiny_model_file):
     """Too flat for OpenCV's flow, which would take the whole process along."""
     path = tmp_path / "old.gif"
-    with gif_io.GifWriter(path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0, False) as writer:
+    with animation_io.GifWriter(
+        path, np.repeat(np.arange(255, dtype="uint8")[:, None], 3, 1), 0, False
+    ) as writer:
         for number in range(3):
             rgb = np.full((10, 600, 3), 60 + number, "uint8")
-            writer.write(gif_io.GifFrame(rgb, np.ones((10, 600), bool), 100))
+            writer.write(animation_io.AnimationFrame(rgb, np.full((10, 600), 255, "uint8"), 100))
     assert look(colour(path, tiny_model_file))[2].shape == (3, 10, 600, 4)
 
 
 def test_dithering_keeps_the_mean_colour(tmp_path):
     """A gray between two of the palette becomes a mixture of these."""
     palette = np.repeat(np.uint8([96, 108])[:, None], 3, axis=1)
-    with gif_io.GifWriter(tmp_path / "gray.gif", palette, 0, False) as writer:
-        writer.write(gif_io.GifFrame(np.full((64, 64, 3), 101, "uint8"), np.ones((64, 64), bool), 100))
+    with animation_io.GifWriter(tmp_path / "gray.gif", palette, 0, False) as writer:
+        writer.write(
+            animation_io.AnimationFrame(
+                np.full((64, 64, 3), 101, "uint8"), np.full((64, 64), 255, "uint8"), 100
+            )
+        )
     frames = look(tmp_path / "gray.gif")[2]
     assert set(np.unique(frames[..., :3])) == {96, 108}
     assert abs(frames[..., :3].mean() - 101) < 2.5
@@ -122,4 +136,4 @@ def test_broken_gifs_are_named(gif, damage, tiny_model_file, capsys, tmp_path):
 
 def test_a_missing_gif_is_named(tmp_path):
     with pytest.raises(FilmError, match="Frame 0"):
-        next(gif_io.read_gif(tmp_path / "none.gif"))
+        next(animation_io.read_frames(tmp_path / "none.gif"))
