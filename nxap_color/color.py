@@ -147,6 +147,35 @@ def split_lightness_ab(rgb):
     return scale_lightness(lab[..., :1]), lab[..., 1:] / AB_SCALE
 
 
+def find_lightness(pixels):
+    """Finds the lightness of a picture as `rgb_to_lab` does, in NumPy, several times as fast.
+
+    Args:
+        pixels: array (..., 1) of gray or (..., 3), sRGB: uint8, uint16, or float in [0, 1].
+
+    Returns:
+        float32 array (..., 1), L in [0, 100].
+    """
+    if pixels.dtype.kind == "u":
+        linear = _linear_levels(np.iinfo(pixels.dtype).max)[pixels]
+    else:
+        linear = _to_linear(pixels.astype("float32"))
+    if linear.shape[-1] == 3:
+        linear = linear @ np.float32(_XYZ_FROM_RGB[1])[:, None]
+    return np.where(linear > _F_KNEE, 116.0 * np.cbrt(linear) - 16.0, 116.0 * _F_SLOPE * linear)
+
+
+@functools.cache
+def _linear_levels(top):
+    """float32 array (top + 1,): the linear value of each level from 0 to `top`."""
+    return _to_linear(np.arange(top + 1) / top).astype("float32")
+
+
+def _to_linear(values):
+    """sRGB in [0, 1], an array -> linear in [0, 1]."""
+    return np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
+
+
 def scale_lightness(lightness):
     """Brings lightness into the range of the network: array or tensor, L 0..100 -> [-1, 1]."""
     return lightness / LIGHTNESS_SCALE - 1.0

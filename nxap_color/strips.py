@@ -1,5 +1,6 @@
 """Large pictures a strip of rows at a time, so that floats of the whole never fill the memory."""
 
+import cv2
 import numpy as np
 from keras import ops
 
@@ -56,9 +57,10 @@ def enlarge(grid, size, rows):
     below = np.minimum(above + 1, len(grid) - 1)
     weights = np.float32(middles - above)[:, None, None]
     tall = (1.0 - weights) * grid[above] + weights * grid[below]
-    return _resize(tall, (len(tall), size[1]), antialias=False)
+    wide = cv2.resize(tall, (size[1], len(tall)))
+    return wide.reshape(*wide.shape[:2], -1)  # OpenCV drops the dimension of a single channel
 
 
-def _resize(pixels, size, antialias=True):
-    resized = ops.image.resize(pixels, size, "bilinear", antialias=antialias, data_format="channels_last")
+def _resize(pixels, size):
+    resized = ops.image.resize(pixels, size, "bilinear", antialias=True, data_format="channels_last")
     return ops.convert_to_numpy(resized)

@@ -1,4 +1,4 @@
-"""GIFs, against Pillow's reading of them and ffmpeg's."""
+"""Animations, against Pillow's reading of them and ffmpeg's."""
 
 import numpy as np
 import pytest
@@ -38,13 +38,13 @@ def gif(tmp_path, pictures):
 
 
 def look(path):
-    """Pillow's view of a GIF: loop count, durations, and RGBA frames."""
+    """Pillow's view of an animation: loop count, durations, and RGBA frames."""
     with Image.open(path) as gif:
         durations, frames = [], []
         for number in range(gif.n_frames):
             gif.seek(number)
-            durations.append(gif.info["duration"])
             frames.append(np.asarray(gif.convert("RGBA")))
+            durations.append(gif.info.get("duration"))
         return gif.info.get("loop"), durations, np.stack(frames)
 
 
@@ -137,3 +137,73 @@ def test_broken_gifs_are_named(gif, damage, tiny_model_file, capsys, tmp_path):
 def test_a_missing_gif_is_named(tmp_path):
     with pytest.raises(FilmError, match="Frame 0"):
         next(animation_io.read_frames(tmp_path / "none.gif"))
+
+
+def save(pictures, path, format=None, **options):
+    pictures[0].save(path, format, save_all=True, append_images=pictures[1:], **options)
+    return path
+
+
+def run(path, model, *options):
+    return predict.main([str(path), "--model", str(model), "--quiet", *options])
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_pngs_and_webps_that_move_are_coloured_as_animations(tmp_path, pictures, tiny_model_file, format):
+    """With their profile, too: the third and the fourth picture differ only in the corner that is a hole."""
+    suffix, options = f".{format.lower()}", {"lossless": True} if format == "WEBP" else {}
+    exif = Image.Exif()
+    exif[0x010F] = "Leica"
+    source = save(
+        pictures, tmp_path / f"old{suffix}", duration=DURATIONS, loop=3, exif=exif.tobytes(), **options
+    )
+    assert run(source, tiny_model_file, "--compare") == 0
+    result = tmp_path / f"old_color{suffix}"
+    loop, durations, frames = look(result)
+    before = look(source)
+    assert loop == before[0] == 3 and durations == before[1]
+    np.testing.assert_array_equal(frames[..., 3], before[2][..., 3])
+    luma = frames[..., :3] @ np.array([0.299, 0.587, 0.114])
+    seen = frames[..., 3] > 0
+    assert np.abs(luma - before[2][..., 0])[seen].mean() < 3.0
+    assert np.ptp(frames[..., :3].astype(int), axis=-1)[seen].mean() > 3.0
+    with Image.open(result) as image, Image.open(tmp_path / "old_color_compare.jpg") as both:
+        assert image.format == format and image.getexif()[0x010F] == "Leica"
+        assert both.width > 2 * image.width
+
+
+def test_a_still_before_a_moving_png_stays_outside_of_the_animation(tmp_path, pictures, tiny_model_file):
+    source = save(pictures, tmp_path / "old.png", default_image=True, duration=DURATIONS[1:])
+    assert run(source, tiny_model_file) == 0
+    with Image.open(source) as before, Image.open(tmp_path / "old_color.png") as after:
+        assert after.default_image and after.n_frames == before.n_frames
+    assert look(source)[1][1:] == look(tmp_path / "old_color.png")[1][1:]
+
+
+@pytest.mark.parametrize(("name", "format", "written"), [("a.png", "GIF", "PNG"), ("a.gif", "PNG", "GIF")])
+def test_an_animation_by_a_wrong_name_is_written_as_what_the_name_says(
+    tmp_path, pictures, tiny_model_file, name, format, written
+):
+    some = [pictures[index] for index in (0, 1, 3, 4)]
+    source = save(
+        some, tmp_path / name, format, duration=[40, 80, 120, 160], disposal=2 if format == "GIF" else 0
+    )
+    assert run(source, tiny_model_file) == 0
+    with Image.open(tmp_path / f"a_color{source.suffix}") as result:
+        assert result.format == written and result.n_frames == 4
+
+
+def test_what_cannot_move_is_no_place_for_an_animation(tmp_path, pictures, tiny_model_file, capsys):
+    source = save(pictures, tmp_path / "old.png", duration=100)
+    assert run(source, tiny_model_file, "-o", str(tmp_path / "new.jpg")) == 1
+    assert "cannot hold an animation; name a .png or .webp file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
+
+
+def test_frames_of_too_many_pixels_are_refused(tmp_path, tiny_model_file, capsys):
+    head = b"GIF89a" + (7000).to_bytes(2, "little") * 2 + b"\x80\0\0" + bytes(6)
+    (tmp_path / "bomb.gif").write_bytes(
+        head + b"!\xf9\4\0\0\0\0\0" + b",\0\0\0\0\x58\x1b\x58\x1b\0\2\2L\1\0;"
+    )
+    assert run(tmp_path / "bomb.gif", tiny_model_file) == 1
+    assert "more than 40 megapixels" in capsys.readouterr().err

@@ -62,7 +62,8 @@ def test_the_dtype_stays(colorizer, dtype):
     photo = (gray * scale).astype(dtype)
     result = colorizer.colorize(photo)
     assert result.dtype == dtype
-    np.testing.assert_allclose(result / scale, colorizer.colorize(photo / scale), atol=0.51 / 255.0)
+    # Half a step of rounding, and a tenth of OpenCV's conversion.
+    np.testing.assert_allclose(result / scale, colorizer.colorize(photo / scale), atol=0.6 / 255.0)
 
 
 def test_16_bits_keep_more_shades_than_8(colorizer):
@@ -181,7 +182,7 @@ def test_features_are_those_of_the_photo_at_its_own_size(fusing, tiny_extractor,
     features = tiny_extractor([np.float32(photo) / 255.0])
     rgb = np.float32(photo) / 255.0
     (ab,) = fusing.predict_ab([fusing.network_input(rgb)], features=features)
-    np.testing.assert_array_equal(fusing.colorize(photo), np.rint(255.0 * fusing.merge(rgb, ab)))
+    np.testing.assert_array_equal(fusing.colorize(photo), fusing.merge(photo, ab))
     (other,) = fusing.predict_ab([fusing.network_input(rgb)], features=features + 1.0)
     assert np.abs(other - ab).mean() > 0.1
 
