@@ -12,7 +12,7 @@ from nxap_color import image_metadata
 from nxap_color.ffmpeg import FilmError
 from nxap_color.files import written_whole
 from nxap_color.image_io import PhotoError, one_line
-from nxap_color.image_output import format_of, written_photo
+from nxap_color.image_output import format_of, save_image, written_photo
 
 # Six bits a channel: finer than the steps between 255 colours.
 _LEVELS = 64
@@ -122,6 +122,7 @@ def write_animation(path, frames, properties):
         pictures.append(Image.fromarray(np.ascontiguousarray(pixels)))
         durations.append(round(frame.duration))
     options = image_metadata.save_options(properties.metadata, format)
+    options.update(save_all=True, append_images=pictures[1:], duration=durations[properties.has_still :])
     if format == "WEBP":
         options.update(quality=95, exact=True)
     else:
@@ -129,10 +130,7 @@ def write_animation(path, frames, properties):
     if properties.loop is not None:
         options["loop"] = properties.loop
     with written_photo(path) as stream:
-        pictures[0].save(
-            stream, format, save_all=True, append_images=pictures[1:],
-            duration=durations[properties.has_still :], **options,
-        )  # fmt: skip
+        save_image(pictures[0], stream, format, options)
 
 
 def choose_palette(pictures, colours=255):

@@ -35,6 +35,7 @@ class Colorizer:
 
     Raises:
         ValueError: if `vividness` is not in [0, 2], or the extractor does not fit the model.
+        models.ModelError: if the model answers at a size that is no fraction of its input's.
 
     Example:
         >>> colorizer = Colorizer.load()
@@ -61,7 +62,12 @@ class Colorizer:
         self.upsampling = GuidedUpsampling()
         # How much smaller than its input the network's answer is.
         given = [(1, 64, 64, 1), *((1, count) for count in expected)]
-        self.stride = 64 // model.compute_output_shape(given if expected else given[0])[1]
+        answered = model.compute_output_shape(given if expected else given[0])[1]
+        if answered not in (64, 32, 16, 8, 4, 2):
+            raise models.ModelError(
+                f"{model.name} answers {answered} pixels where it is given 64; expected a half or so."
+            )
+        self.stride = 64 // answered
 
     @classmethod
     def load(cls, name=models.DEFAULT_MODEL, vividness=1.0, extractor_weights=None, extractor=None):
@@ -183,6 +189,8 @@ class Colorizer:
                 batch = members[start : start + BATCH_SIZE]
                 given = np.stack([padded[index] for index in batch])
                 answers = self.model.predict_on_batch(given if features is None else [given, features[batch]])
+                if not np.isfinite(answers).all():  # which would come out gray or black
+                    raise models.ModelError(f"{self.model.name} answered what are no numbers: it is damaged.")
                 for index, answer in zip(batch, answers, strict=True):
                     height, width = (side // self.stride for side in inputs[index].shape[:2])
                     results[index] = np.asarray(answer)[:height, :width]

@@ -17,6 +17,7 @@ from keras import layers, ops
 from nxap_color import color, pretrained
 from nxap_color.downloads import has_internet
 from nxap_color.efficientnet import lite0_encoder
+from nxap_color.files import FileError
 from nxap_color.strips import shrink
 
 BATCH_SIZE = 8
@@ -25,7 +26,7 @@ BATCH_SIZE = 8
 SAME_SCENE = 0.15
 
 
-class ExtractorError(ValueError):
+class ExtractorError(FileError):
     """An extractor whose weights are missing or do not fit; its text is meant for the user."""
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from nxap_color.png_chunks import copy_metadata
+
 # What is wrong with a file is said in the error, or does not matter.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 # OpenCV 5 has moved it.
@@ -169,25 +171,10 @@ def write_png(stream, pixels, options):
     done, encoded = cv2.imencode(".png", _swap_red_and_blue(pixels))
     if not done:
         raise ValueError(f"OpenCV cannot write a PNG of {pixels.shape}")
-    # OpenCV knows nothing of metadata: those of a tiny PNG, which Pillow writes, go before the pixels.
+    # OpenCV knows nothing of metadata: Pillow writes them into a tiny PNG.
     tiny = io.BytesIO()
     Image.new("RGB", (1, 1)).save(tiny, "PNG", **options)
-    start, *chunks = _png_chunks(encoded.data)
-    stream.write(start)
-    kept = [chunk for chunk in _png_chunks(tiny.getbuffer()) if chunk[4:8] not in (b"IHDR", b"IDAT", b"IEND")]
-    # The first of both is the signature.
-    stream.writelines([chunks[0], *kept[1:], *chunks[1:]])
-
-
-def _png_chunks(data):
-    """Yields the signature and the chunks of a PNG, memory views with length, type and checksum."""
-    data = memoryview(data).cast("B")
-    yield data[:8]
-    start = 8
-    while start < len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        yield data[start:end]
-        start = end
+    stream.writelines(copy_metadata(tiny.getbuffer(), encoded.data))
 
 
 def write_tiff(stream, pages, num_bytes):

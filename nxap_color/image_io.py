@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from nxap_color import high_depth, image_metadata
 from nxap_color.files import FileError
+from nxap_color.png_chunks import has_all_pixels
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"))
 # Pictures by their names, which Pillow reads not at all, or not on every machine.
@@ -227,6 +228,10 @@ def _decode(image, stream, deep):
     """Turns a Pillow image at one of its pages into a `Photo`, using what `read_tiff_page` has of it."""
     if deep is None:
         image.load()
+    if image.format == "PNG":
+        stream.seek(0)
+        if not has_all_pixels(stream.read()):
+            raise ValueError("it has fewer rows of pixels than its head says")
     profile, metadata = image_metadata.find_profile(image), image_metadata.read_metadata(image)
     orientation = 1
     with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse the pixels

@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -123,4 +124,11 @@ def _encode(stream, photo, format, quality):
         options.update(quality=quality, exact=True)  # which keeps the colours below transparent pixels
     # TIFF stays uncompressed: Pillow's way through libtiff fails on EXIF and GPS directories.
     pixels = np.ascontiguousarray(high_depth.to_uint8(pixels))
-    Image.fromarray(pixels).save(stream, format=format, **options)
+    save_image(Image.fromarray(pixels), stream, format, options)
+
+
+def save_image(image, stream, format, options):
+    """Lets Pillow write an image to an open binary file, with the options of `Image.save`."""
+    # Without a file descriptor, past which it would not notice that only half of its bytes found a place.
+    plain = SimpleNamespace(write=stream.write, seek=stream.seek, tell=stream.tell, flush=stream.flush)
+    image.save(plain, format=format, **options)

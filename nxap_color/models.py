@@ -5,6 +5,7 @@ multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, widt
 in what a frozen network says about the photo takes that vector (batch, num_features), too.
 """
 
+import contextlib
 import itertools
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from keras import layers
 
 from nxap_color.color import ab_bins
 from nxap_color.efficientnet import lite0_encoder
+from nxap_color.files import FileError
 from nxap_color.layers import AnnealedMean, FeatureFusion, UpsampleLike
 
 SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
@@ -21,8 +23,8 @@ SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
 DEFAULT_MODEL = "unet"
 
 
-class ModelError(ValueError):
-    """A model that is missing or is no colorization network; its text is meant for the user."""
+class ModelError(FileError):
+    """A model that is missing, is no colorization network, or does not work as one."""
 
 
 def find_model(name):
@@ -66,6 +68,8 @@ def load_model(name=DEFAULT_MODEL):
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras passes on whatever broke inside the file
         reason = str(error).strip().split("\n")[0] or type(error).__name__
+        if "safe_mode" in str(error):
+            reason = "it brings program code of its own, which is not run, since it might do any harm."
         raise ModelError(f"{path} could not be loaded as a Keras model: {reason}") from error
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     given = shapes[0] if isinstance(shapes[0], list) else [shapes[0]]
@@ -86,9 +90,21 @@ def load_recipe(name=DEFAULT_MODEL):
 
     Returns:
         A dict, empty if there is no recipe.
+
+    Raises:
+        ModelError: if there is no such model, or its recipe is damaged.
     """
     path = find_model(name).with_suffix(".json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+        # What decides how a photo is coloured; whatever else there is, is for people.
+        numbers = recipe.get("network_size", 1), recipe.get("chroma_gain", 1)
+        extractor = recipe.get("extractor") or {"name": "", "weights": ""}
+        if all(0 < number <= 2048 for number in numbers) and extractor.keys() >= {"name", "weights"}:
+            return recipe
+    raise ModelError(f"The recipe {path} is damaged: fetch it again, or take it away.")
 
 
 def build_autoencoder(name="autoencoder"):

@@ -1,11 +1,13 @@
 """Pre- and post-processing around the network."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color.colorizer import Colorizer
+from nxap_color.models import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +220,18 @@ def test_a_model_with_an_extractor_of_ones_own_says_that_it_needs_it(tiny_fusion
         Colorizer.load(str(tmp_path / "own.keras"))
     loaded = Colorizer.load(str(tmp_path / "own.keras"), extractor=tiny_extractor)
     assert loaded.extractor is tiny_extractor
+
+
+def test_a_model_that_answers_no_numbers_is_named_rather_than_giving_gray(sample_rgb):
+    inputs = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(2, 3, padding="same", bias_initializer=keras.initializers.Constant(np.nan))
+    with pytest.raises(ModelError, match="answered what are no numbers"):
+        Colorizer(keras.Model(inputs, layer(inputs)), 64).colorize(sample_rgb)
+
+
+@pytest.mark.parametrize("layer", [keras.layers.UpSampling2D(2), keras.layers.Conv2D(2, 3)])
+def test_a_model_of_no_useful_stride_is_refused(layer):
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(layer(inputs)))
+    with pytest.raises(ModelError, match="where it is given 64"):
+        Colorizer(model)

@@ -159,8 +159,18 @@ def test_foreign_code_is_refused(tmp_path):
     outputs = keras.layers.Lambda(lambda x: keras.ops.concatenate([x, x], axis=-1))(inputs)
     path = tmp_path / "lambda.keras"
     keras.Model(inputs, outputs).save(path)
-    with pytest.raises(ModelError, match="could not be loaded"):
+    with pytest.raises(ModelError, match="program code of its own, which is not run"):
         models.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", '{"network_size": "large"}', '{"chroma_gain": -1}', '{"extractor": [1]}']
+)
+def test_a_damaged_recipe_is_named(text, tiny_model, tmp_path):
+    tiny_model.save(tmp_path / "tiny.keras")
+    (tmp_path / "tiny.json").write_text(text)
+    with pytest.raises(ModelError, match="recipe .*tiny.json is damaged"):
+        Colorizer.load(tmp_path / "tiny.keras")
 
 
 def test_model_with_another_output_is_refused(tmp_path):
