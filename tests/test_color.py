@@ -101,3 +101,14 @@ def test_every_colour_has_a_bin_no_further_than_half_its_diagonal(cube):
     ab = rgb2lab(cube).reshape(-1, 3)[::7, 1:]
     distance = np.linalg.norm(ab[:, None] - color.ab_bins()[None], axis=-1).min(axis=1)
     assert distance.max() <= color.AB_BIN_SIDE / np.sqrt(2.0) + 0.1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lightness_in_numpy_is_that_of_scikit_image(dtype, channels):
+    values = np.random.default_rng(0).random((40, 50, channels))
+    pixels = values.astype(dtype) if dtype == np.float32 else (values * np.iinfo(dtype).max).astype(dtype)
+    rgb = np.broadcast_to(pixels / (1 if dtype == np.float32 else np.iinfo(dtype).max), (40, 50, 3))
+    found = color.find_lightness(pixels)
+    assert found.dtype == np.float32 and found.shape == (40, 50, 1)
+    np.testing.assert_allclose(found[..., 0], rgb2lab(rgb)[..., 0], atol=1e-3)

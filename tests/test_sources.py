@@ -4,6 +4,7 @@ import os
 import socket
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,3 +183,17 @@ def test_without_internet_a_data_set_fails_soon_and_says_what_to_do(monkeypatch,
     with pytest.raises(ConnectionError, match="no internet.*folder of your own photos"):
         find_tfds("tf_flowers")
     assert time.monotonic() - start < 10.0
+
+
+def test_a_zip_with_ways_out_of_it_is_read_in_memory(photo_folder, tmp_path):
+    """Members are read by name, and never unpacked."""
+    jpeg = next(photo_folder.glob("*.jpg")).read_bytes()
+    path = tmp_path / "in" / "evil.zip"
+    path.parent.mkdir()
+    names = ["../evil.jpg", "/nxap-evil.jpg", "..\\evil.jpg", "a/../../evil.jpg"]
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, jpeg)
+    before = sorted(tmp_path.rglob("*"))
+    assert all(read_listed(name).rgb.ndim == 3 for name in list_photos(path))
+    assert sorted(tmp_path.rglob("*")) == before and not Path("/nxap-evil.jpg").exists()

@@ -215,6 +215,17 @@ def test_a_torn_record_is_done_again(film, tmp_path, tiny_model):
     assert times(target) == times(film)
 
 
+def test_a_film_is_made_by_one_run_at_a_time(film, tmp_path, tiny_model):
+    target = tmp_path / "result.mp4"
+    other = SegmentStore(target, {"any": 1})
+    with pytest.raises(FilmError, match="Another run is just making .*result.mp4: wait for it"):
+        colorize_video(Colorizer(tiny_model, 64), film, target)
+    assert (other.folder / "settings.json").exists()
+    other.close()
+    colorize_video(Colorizer(tiny_model, 64), film, target)
+    assert target.exists() and not other.folder.exists()
+
+
 def test_a_film_is_not_replaced_by_its_result(film, tmp_path, tiny_model):
     before = film.read_bytes()
     (tmp_path / "link.mp4").symlink_to(film)
