@@ -2,7 +2,8 @@
 
 A colour photo is split into lightness L (0..100), which a gray photo already has, and the two colour
 axes a (green to red) and b (blue to yellow), which a network has to invent. Every function takes arrays
-or tensors of any Keras backend with any leading dimensions, and is differentiable.
+or tensors of any Keras backend with any leading dimensions; all but those that say so, in NumPy, are
+differentiable.
 """
 
 import functools
@@ -114,22 +115,48 @@ def clip_to_gamut(lab):
     Clipping RGB channels instead would change the lightness, which is the one thing that a colorizer
     knows for certain.
 
+    In NumPy, since the search runs over single pixels, and looks at each a dozen times.
+
     Args:
-        lab: float tensor (..., 3), L in [0, 100], a and b in Lab units.
+        lab: float array or tensor (..., 3), L in [0, 100], a and b in Lab units.
 
     Returns:
-        Float tensor (..., 3), the same L, and a and b multiplied by the largest factor in [0, 1] that
+        float32 array (..., 3), the same L, and a and b multiplied by the largest factor in [0, 1] that
         sRGB can show (found by bisection). Colours in gamut come back unchanged.
     """
-    lab = ops.convert_to_tensor(lab)
-    lightness, ab = lab[..., :1], lab[..., 1:]
-    low, high = ops.zeros_like(lightness), ops.ones_like(lightness)
+    lab = ops.convert_to_numpy(lab)
+    clipped = np.array(lab, "float32").reshape(-1, 3)
+    # As many at a time as a processor keeps at hand.
+    for start in range(0, len(clipped), 2**14):
+        some = clipped[start : start + 2**14]
+        some[:, 1:] *= _largest_factor(some)[:, None]
+    return clipped.reshape(lab.shape)
+
+
+def _largest_factor(lab):
+    """Lab (pixels, 3), a float32 array -> what a and b are multiplied by to be in gamut, in [0, 1]."""
+    fy = (lab[:, 0] + np.float32(16.0)) / np.float32(116.0)
+    to_x, to_z = lab[:, 1] / np.float32(500.0), lab[:, 2] / np.float32(-200.0)
+    # Linear RGB is a mixture of X, Y and Z, of which only X and Z change with the chroma.
+    from_xyz = np.float32(_RGB_FROM_XYZ) * np.float32(_WHITE)
+    from_y = [_f_inverse(fy, np) * part for part in from_xyz[:, 1]]
+    slack = 0.9 * _GAMUT_SLACK  # so that `is_in_gamut`, which rounds in another order, agrees
+
+    def is_inside(factor):
+        x, z = _f_inverse(fy + factor * to_x, np), _f_inverse(fy + factor * to_z, np)
+        inside = np.ones(len(fy), bool)
+        for (part_x, _, part_z), y in zip(from_xyz, from_y, strict=True):
+            linear = part_x * x + y + part_z * z
+            inside &= (linear >= -slack) & (linear <= 1.0 + slack)
+        return inside
+
+    low, high = np.zeros_like(fy), np.ones_like(fy)
+    is_fine = is_inside(high)
     for _ in range(_GAMUT_STEPS):
         middle = (low + high) / 2.0
-        inside = is_in_gamut(ops.concatenate([lightness, ab * middle], axis=-1))[..., None]
-        low, high = ops.where(inside, middle, low), ops.where(inside, high, middle)
-    factor = ops.where(is_in_gamut(lab)[..., None], ops.ones_like(low), low)
-    return ops.concatenate([lightness, ab * factor], axis=-1)
+        inside = is_inside(middle)
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return np.where(is_fine, np.float32(1.0), low)
 
 
 def split_lightness_ab(rgb):
@@ -190,7 +217,7 @@ def join_lightness_ab(lightness, ab):
 
     Returns:
         Float tensor (..., 3), sRGB in [0, 1]; colours that sRGB cannot show have lost chroma, not
-        lightness.
+        lightness. Not differentiable.
     """
     lab = ops.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
     return lab_to_rgb(clip_to_gamut(lab))
@@ -224,9 +251,9 @@ def _lab_to_linear_rgb(lab):
     return _mix(xyz * ops.convert_to_tensor(_WHITE, dtype=xyz.dtype), _RGB_FROM_XYZ)
 
 
-def _f_inverse(f):
-    """CIE's f of X, Y or Z over white's -> that ratio."""
-    return ops.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
+def _f_inverse(f, library=ops):
+    """CIE's f of X, Y or Z over white's -> that ratio; in keras.ops or in NumPy."""
+    return library.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
 
 
 def _mix(channels, matrix):
