@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from nxap_color import image_metadata
 from nxap_color.ffmpeg import FilmError
 from nxap_color.files import written_whole
+from nxap_color.high_depth import turn_upright
 from nxap_color.image_io import PhotoError, one_line
 from nxap_color.image_output import format_of, save_image, written_photo
 
@@ -80,12 +81,14 @@ def read_frames(path):
             if animation.width * animation.height > _MAX_FRAME_PIXELS:
                 raise ValueError(f"it has more than {_MAX_FRAME_PIXELS // 10**6} megapixels")
             profile = image_metadata.find_profile(animation)
+            orientation = image_metadata.find_orientation(animation)
             for picture in ImageSequence.Iterator(animation):
                 rgba = picture.convert("RGBA")
-                rgb, alpha = rgba.convert("RGB"), np.asarray(rgba.getchannel("A"))
+                rgb, alpha = rgba.convert("RGB"), rgba.getchannel("A")
                 if profile.mode == "RGB":
                     rgb = image_metadata.convert_to_srgb(rgb, profile)
-                yield AnimationFrame(np.asarray(rgb), alpha, picture.info.get("duration", 0))
+                rgb, alpha = (turn_upright(np.asarray(part), orientation) for part in (rgb, alpha))
+                yield AnimationFrame(rgb, alpha, picture.info.get("duration", 0))
                 count += 1
     except UnidentifiedImageError as error:
         raise FilmError(f"This is empty or no {', '.join(_FORMATS)}; fetch it again.") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from nxap_color import high_depth, image_metadata
 from nxap_color.files import FileError
@@ -179,6 +179,8 @@ def _read_failure(source, error):
 
 
 def _check_size(height, width):
+    if not height * width:
+        raise ValueError("it has no pixels")
     if height * width > MAX_PIXELS:
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
 
@@ -233,9 +235,7 @@ def _decode(image, stream, deep):
         if not has_all_pixels(stream.read()):
             raise ValueError("it has fewer rows of pixels than its head says")
     profile, metadata = image_metadata.find_profile(image), image_metadata.read_metadata(image)
-    orientation = 1
-    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse the pixels
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    orientation = image_metadata.find_orientation(image)
     if deep is None and image.format == "PNG" and (found := high_depth.read_png(stream)):
         deep = *found, orientation
     elif deep is None and image.mode[0] in "IF":  # the modes of more than 8 bits, all of them gray

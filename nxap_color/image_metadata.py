@@ -109,6 +109,13 @@ def convert_gray16_to_srgb(gray, profile):
     return np.rint(table).astype(np.uint16)[gray]
 
 
+def find_orientation(image):
+    """Tells how an image, a Pillow image, is to be turned: EXIF's number from 1, not at all, to 8."""
+    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse the pixels
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    return 1
+
+
 def read_metadata(image):
     """Reads the metadata of an image, to be written with its pixels once they are sRGB and upright.
 

@@ -18,6 +18,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((PROJECT / "data" / "photos").glob("*.jpg"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--mutants", type=int, default=3000, help="damaged files that the fuzz test tries")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="which damaged files these are")
+
+
 @pytest.fixture(scope="session")
 def project():
     return PROJECT

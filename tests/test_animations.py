@@ -172,6 +172,18 @@ def test_pngs_and_webps_that_move_are_coloured_as_animations(tmp_path, pictures,
         assert both.width > 2 * image.width
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_animations_are_turned_upright_once(tmp_path, pictures, tiny_model_file, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = save(pictures, tmp_path / f"old{suffix}", duration=100, exif=exif.tobytes())
+    assert run(source, tiny_model_file) == 0
+    frames = look(tmp_path / f"old_color{suffix}")[2]
+    np.testing.assert_array_equal(frames[..., 3], np.rot90(look(source)[2][..., 3], -1, axes=(1, 2)))
+    with Image.open(tmp_path / f"old_color{suffix}") as result:
+        assert result.getexif().get(0x0112, 1) == 1
+
+
 def test_a_still_before_a_moving_png_stays_outside_of_the_animation(tmp_path, pictures, tiny_model_file):
     source = save(pictures, tmp_path / "old.png", default_image=True, duration=DURATIONS[1:])
     assert run(source, tiny_model_file) == 0

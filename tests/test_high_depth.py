@@ -99,6 +99,15 @@ def test_32_bits_are_scaled_to_16(low, middle, high, expected, dtype):
     np.testing.assert_array_equal(read_photo(pillow(gray, "TIFF")).rgb[0, :, 2], [0, expected, 65535])
 
 
+def test_a_page_without_pixels_is_refused():
+    data = bytearray(tiff_of(RGB).getvalue())
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as tiff:
+        offset = tiff.pages[0].tags["ImageLength"].valueoffset
+    data[offset : offset + 2] = bytes(2)
+    with pytest.raises(PhotoError, match="no pixels"):
+        read_photo(io.BytesIO(bytes(data)))
+
+
 def test_compressed_planes_are_refused_rather_than_read_as_noise():
     data = bytearray(tiff_of(np.moveaxis(RGB, 2, 0), **PLANES).getvalue())
     with tifffile.TiffFile(io.BytesIO(bytes(data))) as tiff:
