@@ -12,7 +12,7 @@ from nxap_color import image_metadata
 from nxap_color.ffmpeg import FilmError
 from nxap_color.files import written_whole
 from nxap_color.high_depth import turn_upright
-from nxap_color.image_io import PhotoError, one_line
+from nxap_color.image_io import PhotoError, check_rows, one_line
 from nxap_color.image_output import format_of, save_image, written_photo
 
 # Six bits a channel: finer than the steps between 255 colours.
@@ -77,9 +77,11 @@ def read_frames(path):
     """
     count = 0
     try:
-        with Image.open(path, formats=_FORMATS) as animation:
+        with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as animation:
             if animation.width * animation.height > _MAX_FRAME_PIXELS:
                 raise ValueError(f"it has more than {_MAX_FRAME_PIXELS // 10**6} megapixels")
+            animation.load()
+            check_rows(animation, stream)
             profile = image_metadata.find_profile(animation)
             orientation = image_metadata.find_orientation(animation)
             for picture in ImageSequence.Iterator(animation):

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nxap_color import high_depth, image_metadata
 from nxap_color.files import FileError
+from nxap_color.jpeg_scans import has_all_blocks
 from nxap_color.png_chunks import has_all_pixels
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"))
@@ -138,6 +139,26 @@ def count_pictures(source):
         return Contents(count, count > 1, count * image.width * image.height)
 
 
+def check_rows(image, stream):
+    """Checks that no rows of a picture are missing, where Pillow does not.
+
+    Args:
+        image: Pillow's, loaded.
+        stream: the binary file object that it comes from.
+
+    Raises:
+        ValueError: if it is a JPEG, or a PNG with all its frames, and has fewer rows than its head says.
+    """
+    stream.seek(0)
+    is_whole = True
+    if image.format == "PNG":
+        is_whole = has_all_pixels(stream.read())
+    elif image.format in ("JPEG", "MPO"):
+        is_whole = has_all_blocks(stream.read(), image)
+    if not is_whole:
+        raise ValueError("it has fewer rows of pixels than its head says")
+
+
 def one_line(error):
     """Shortens the text of an error to one line without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -230,10 +251,7 @@ def _decode(image, stream, deep):
     """Turns a Pillow image at one of its pages into a `Photo`, using what `read_tiff_page` has of it."""
     if deep is None:
         image.load()
-    if image.format == "PNG":
-        stream.seek(0)
-        if not has_all_pixels(stream.read()):
-            raise ValueError("it has fewer rows of pixels than its head says")
+    check_rows(image, stream)
     profile, metadata = image_metadata.find_profile(image), image_metadata.read_metadata(image)
     orientation = image_metadata.find_orientation(image)
     if deep is None and image.format == "PNG" and (found := high_depth.read_png(stream)):

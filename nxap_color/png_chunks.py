@@ -28,7 +28,7 @@ def read_chunks(png):
 
 
 def has_all_pixels(png):
-    """Tells whether a PNG holds as many rows as its head says; Pillow fills up with black.
+    """Tells whether a PNG holds as many rows, in each frame, as its heads say; Pillow fills up with black.
 
     Args:
         png: bytes of a PNG, which Pillow could read.
@@ -36,11 +36,16 @@ def has_all_pixels(png):
     Returns:
         True or False.
     """
-    missing, inflate = None, zlib.decompressobj()
-    for chunk in read_chunks(png):
-        if chunk.kind == b"IHDR":
-            missing = _num_bytes(chunk.data)
-        waiting = chunk.data if chunk.kind == b"IDAT" else b""
+    head, missing, inflate, has_begun = b"", 0, None, False
+    for kind, data, _ in read_chunks(png):
+        if kind == b"IHDR" or kind == b"fcTL" and has_begun:
+            # A frame's chunk begins with a number, and its size is where the head has its own.
+            if missing > 0:
+                return False
+            head, size = (data, data[:8]) if kind == b"IHDR" else (head, data[4:12])
+            missing, inflate = _num_bytes(head, size), zlib.decompressobj()
+        waiting = {b"IDAT": data, b"fdAT": data[4:]}.get(kind, b"")
+        has_begun |= kind == b"IDAT"
         while waiting and missing > 0:
             # Little by little: a small chunk may hold gigabytes of zeros.
             missing -= len(inflate.decompress(waiting, 2**20))
@@ -48,9 +53,9 @@ def has_all_pixels(png):
     return missing <= 0
 
 
-def _num_bytes(head):
-    """Data of the chunk IHDR -> the bytes of all rows, each with one more for its filter."""
-    width, height = (int.from_bytes(head[start : start + 4], "big") for start in (0, 4))
+def _num_bytes(head, size):
+    """Data of the chunk IHDR, and width and height as there -> bytes of all rows, with their filters."""
+    width, height = (int.from_bytes(size[start : start + 4], "big") for start in (0, 4))
     bits = head[8] * _CHANNELS[head[9]]
     passes = _PASSES if head[12] else ((0, 0, 1, 1),)
     sizes = [

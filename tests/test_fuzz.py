@@ -1,4 +1,4 @@
-"""Thousands of damaged photos and animations: each gives a picture or a clean error, never a crash or a hang.
+"""Thousands of damaged photos, animations and films: each gives a picture or a clean error, no crash or hang.
 
 Mutant number n of a seed is always the same; `pytest tests/test_fuzz.py --mutants 30000 --fuzz-seed 1` tries
 more of them, and others.
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import re
+import tempfile
 import traceback
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,12 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from films import ffmpeg, pattern
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from nxap_color import image_io
 from nxap_color.files import FileError
+from nxap_color.film_io import is_film, probe
 from nxap_color.jobs import plan
 from nxap_color.predict import colorize_file
 from nxap_color.terminal import start_quietly
@@ -50,6 +53,18 @@ PARTS = {
     "gif": rb"(?=\x21[\xf9\xfe\xff]|\x2c)",
 }
 PARTS["apng"] = PARTS["png"]
+PARTS["film"] = (
+    rb"(?s)(?=.{4}(?:ftyp|moov|mvhd|trak|tkhd|mdhd|hdlr|stsd|avcC|stts|stsc|stsz|stco|mdat)"  # MP4
+    rb"|\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x16\x54\xae\x6b|\x1f\x43\xb6\x75"  # Matroska, WebM
+    rb"|RIFF|LIST|avih|strh|strf|00dc|idx1)"  # AVI
+)
+FILMS = {
+    "film-h264.mp4": ("-c:v", "libx264", "-pix_fmt", "yuv420p"),
+    "film-h264.mkv": ("-c:v", "libx264", "-pix_fmt", "yuv420p"),
+    "film-vp9.webm": ("-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p"),
+    "film-mpeg4.avi": ("-c:v", "mpeg4", "-g", "4"),
+}
+FILM_EVERY = 50  # mutants: a film takes as long as a hundred photos
 
 
 def saved(image, format, **options):
@@ -96,6 +111,30 @@ def samples():
         "bmp-bits.bmp": saved(gray.convert("1"), "BMP"),
         **gifs(rgba),
     }
+
+
+@functools.cache
+def film_samples():
+    """The same of short films."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, options in FILMS.items():
+            path = Path(folder) / name
+            ffmpeg(*pattern(0.4, "48x32"), *options, "-threads", "1", "-bitexact", path)
+            found[name] = path.read_bytes()
+    return found
+
+
+def samples_of(kind):
+    """Those that a mutant of this kind may be spliced from."""
+    return film_samples() if kind == "film" else samples()
+
+
+def name_of(number):
+    """The sample that a mutant comes from."""
+    if number % FILM_EVERY == FILM_EVERY - 1:
+        return list(FILMS)[number // FILM_EVERY % len(FILMS)]
+    return list(samples())[number % len(samples())]
 
 
 def jpegs(rgb, gray, belongings):
@@ -192,9 +231,10 @@ def kind_of(name):
 def mutant(seed, number):
     """Makes a damaged file: the name of the sample that it comes from, and its bytes, at least one."""
     chance = random.Random(f"{seed} {number}")
-    name = list(samples())[number % len(samples())]
-    kind, data = kind_of(name), samples()[name]
-    while data == samples()[name]:
+    name = name_of(number)
+    kind = kind_of(name)
+    data = whole = samples_of(kind)[name]
+    while data == whole:
         for _ in range(chance.choice((1, 1, 1, 2))):
             data = chance.choice(MUTATIONS)(chance, kind, data) or data
         if chance.random() < 0.7:
@@ -268,8 +308,9 @@ def repeat_part(chance, kind, data):
 
 def splice(chance, kind, data):
     """The beginning of the file, then the end of another one, half the time of the same kind."""
-    alike = [name for name in samples() if kind_of(name) == kind]
-    other = samples()[chance.choice(alike if chance.random() < 0.5 else list(samples()))]
+    others = samples_of(kind)
+    of_its_kind = [name for name in others if kind_of(name) == kind]
+    other = others[chance.choice(of_its_kind if chance.random() < 0.5 else list(others))]
     return data[: chance.randrange(len(data))] + other[chance.randrange(len(other)) :]
 
 
@@ -385,6 +426,9 @@ def wrong_result(job):
     """Says what is wrong with the picture that a `Job` made, "" if nothing is."""
     if not job.target.exists():
         return "there is no result, and no error"
+    if is_film(job.target):
+        sizes = [(film.width, film.height) for film in (probe(job.source), probe(job.target))]
+        return "" if sizes[0] == sizes[1] else f"the result has the size {sizes[1]}, the film {sizes[0]}"
     try:
         with Image.open(job.target) as picture:
             picture.load()
@@ -482,9 +526,9 @@ def watch_all(folder, model_file, seed, count):
 
 def counts_by_kind(outcomes):
     """dict from a kind of file to a `Counter` of the results."""
-    names, counts = list(samples()), {}
+    counts = {}
     for outcome in outcomes:
-        kind = kind_of(names[outcome.number % len(names)])
+        kind = kind_of(name_of(outcome.number))
         counts.setdefault(kind, collections.Counter())[outcome.result] += 1
     return counts
 
@@ -516,9 +560,9 @@ def tiny_colorizer(tiny_model):
     return Colorizer(tiny_model, network_size=32)
 
 
-@pytest.mark.parametrize("name", samples())
+@pytest.mark.parametrize("name", [*samples(), *FILMS])
 def test_the_samples_themselves_are_coloured(tiny_colorizer, tmp_path, name):
-    assert colour_one(tiny_colorizer, tmp_path / name, samples()[name]) == ("picture", "")
+    assert colour_one(tiny_colorizer, tmp_path / name, samples_of(kind_of(name))[name]) == ("picture", "")
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nxap_color.animation_io import read_frames
+from nxap_color.ffmpeg import FilmError
 from nxap_color.image_io import PhotoError, read_photo
 from nxap_color.png_chunks import copy_metadata, has_all_pixels, read_chunks
 
@@ -74,6 +76,25 @@ def test_a_png_with_too_few_rows_is_refused(png):
     assert not has_all_pixels(lying)
     with pytest.raises(PhotoError, match="fewer rows of pixels than its head says|unrecognized data"):
         read_photo(io.BytesIO(lying))
+
+
+def test_an_animated_png_with_too_few_rows_in_one_frame_is_refused(tmp_path):
+    frames = [Image.fromarray(noise(37, 53, 3)).rotate(angle) for angle in (0, 90, 180)]
+    for default_image in (False, True):
+        png = pillow(frames[0], save_all=True, append_images=frames[1:], default_image=default_image)
+        assert has_all_pixels(png)
+        chunks = list(read_chunks(png))
+        last = [index for index, chunk in enumerate(chunks) if chunk.kind == b"fcTL"][-1]
+        data = zlib.compress(zlib.decompress(chunks[last + 1].data[4:])[:-60])
+        short = [chunk.whole for chunk in chunks]
+        body = b"fdAT" + bytes(chunks[last + 1].data[:4]) + data
+        short[last + 1] = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        lying = png[:8] + b"".join(short)
+        assert not has_all_pixels(lying)
+        path = tmp_path / "lying.png"
+        path.write_bytes(lying)
+        with pytest.raises(FilmError, match="fewer rows of pixels than its head says"):
+            list(read_frames(path))
 
 
 def test_a_bomb_is_inflated_no_further_than_its_size_says():
