@@ -222,7 +222,7 @@ def main(arguments=None):
     if args.csv:
         scores.write_csv(args.csv, report["results"])
     if args.plot:
-        plot_tradeoff(report["results"], args.plot)
+        plot_tradeoff(report["results"]).savefig(args.plot, dpi=110)
     if rows:
         write_photo(args.sheet, Photo(contact_sheet(pair_up(rows), SHEET_HEIGHT)), quality=85)
     for path in filter(None, (args.json, args.csv, args.plot, args.sheet if rows else None)):

@@ -142,6 +142,24 @@ def write_csv(path, summary):
             writer.writerow([label, *(f"{figures[column]:.4g}" for column in CSV_COLUMNS)])
 
 
+def read_csv(path):
+    """Reads a table of figures, such as `write_csv` or a training writes.
+
+    Args:
+        path: `Path` of a CSV file with a head.
+
+    Returns:
+        Dict from what stands in the first column to a dict from the other columns to floats, where there
+        are any.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *lines = csv.reader(file)
+    return {
+        label: {column: float(cell) for column, cell in zip(head[1:], cells, strict=True) if cell}
+        for label, *cells in lines
+    }
+
+
 def table(summary):
     """Formats the result of `summarize` as lines of text for a terminal."""
     width = max(len(label) for label in summary) + 2

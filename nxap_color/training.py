@@ -178,6 +178,8 @@ class Run:
             raise ValueError(f"A run goes on with the arguments of its start; not so {', '.join(changed)}.")
         progress = self.state / "state" / "training_metadata.json"
         first_epoch = json.loads(progress.read_text(encoding="utf-8"))["epoch"] if progress.exists() else 0
+        if not first_epoch:  # what a stop within the first epoch has left of its weights
+            shutil.rmtree(self.state / "state", ignore_errors=True)
         # An epoch that was logged but not kept before the stop is trained, and logged, again.
         lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True) if self.log.exists() else []
         if lines:

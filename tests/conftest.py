@@ -15,7 +15,7 @@ from nxap_color import models
 from nxap_color.extractors import Extractor
 
 PROJECT = Path(__file__).resolve().parent.parent
-SAMPLES = sorted((PROJECT / "data" / "photos").glob("*.jpg"))
+SAMPLES = sorted((PROJECT / "data" / "photos").rglob("*.jpg"))
 
 
 def pytest_addoption(parser):
@@ -43,7 +43,7 @@ def photo_folder(tmp_path):
 @pytest.fixture(scope="session")
 def sample_rgb():
     """One of the sample photos, uint8 (288, 384, 3) or so."""
-    with Image.open(PROJECT / "data" / "photos" / "cat.jpg") as photo:
+    with Image.open(PROJECT / "data" / "photos" / "test" / "cat.jpg") as photo:
         return np.asarray(photo.convert("RGB"))
 
 

@@ -37,7 +37,7 @@ def test_consistency_is_the_mean_jensen_shannon_divergence():
 
 
 def test_evaluate_measures_a_film(tmp_path, project, tiny_model_file, capsys):
-    photo = project / "data" / "photos" / "cat.jpg"
+    photo = project / "data" / "photos" / "test" / "cat.jpg"
     film = tmp_path / "film.mp4"
     ffmpeg("-loop", "1", "-t", "1", "-i", photo, "-vf", "scale=192:128,crop=160:112:n:n/2", "-r", "12",
            "-c:v", "libx264", "-pix_fmt", "yuv420p", film)  # fmt: skip

@@ -35,7 +35,7 @@ from nxap_color.jobs import plan
 from nxap_color.predict import colorize_file
 from nxap_color.terminal import start_quietly
 
-SAMPLE = Path(__file__).resolve().parent.parent / "data" / "photos" / "cat.jpg"
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "photos" / "test" / "cat.jpg"
 STATUS = Path("/proc/self/status")
 WORKERS = 2
 SECONDS_TO_START, SECONDS_FOR_ONE = 180, 20

@@ -12,7 +12,7 @@ SIZE = (24, 32)
 @pytest.fixture(scope="module")
 def scene(project):
     """A wide gray photo with a colour of its own at every place: uint8 (48, 160), float32 (24, 80, 2)."""
-    with Image.open(project / "data" / "photos" / "cat.jpg") as photo:
+    with Image.open(project / "data" / "photos" / "test" / "cat.jpg") as photo:
         gray = np.asarray(photo.convert("L").resize((160, 120)))[30:78]
     rows, columns = np.indices((24, 80), dtype="float32")
     return gray, np.stack([40 * np.sin(columns / 6), 40 * np.cos(rows / 5)], axis=-1)

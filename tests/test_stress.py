@@ -43,7 +43,7 @@ def _to_middle(value):
 def some_photos(project):
     """A few dozen valid files of several formats and sizes, a list of (suffix, size, bytes)."""
     photos = []
-    for index, path in enumerate(sorted((project / "data" / "photos").glob("*.jpg"))[:6]):
+    for index, path in enumerate(sorted((project / "data" / "photos").rglob("*.jpg"))[:6]):
         size = (48 + 2 * index, 36 + index)
         with Image.open(path) as photo:
             gray = photo.convert("L").resize(size).point(_to_middle)

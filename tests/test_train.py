@@ -15,7 +15,7 @@ from PIL import Image
 from nxap_color import models
 from nxap_color.colorizer import Colorizer
 from nxap_color.extractors import ExtractorError
-from nxap_color.train import main
+from nxap_color.train import main, make_parser
 from nxap_color.training import EncoderAdam, Run
 
 TINY = [
@@ -91,6 +91,25 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(photo_folder, tmp_pat
         np.testing.assert_allclose(
             [float(row[key]) for row in resumed], [float(row[key]) for row in whole], rtol=1e-3
         )
+
+
+def test_a_run_killed_while_its_first_state_was_written_starts_anew(photo_folder, tmp_path):
+    arguments = [
+        str(photo_folder),
+        *TINY,
+        "--epochs",
+        "1",
+        "--steps",
+        "2",
+        "--output",
+        str(tmp_path / "a.keras"),
+    ]
+    run = Run(tmp_path / "a.keras")
+    run.start(vars(make_parser().parse_args(arguments)))
+    (run.state / "state").mkdir()
+    (run.state / "state" / "latest.weights.h5").write_bytes(b"\x89HDF\r\n")
+    assert main([*arguments, "--resume"]) == 0
+    assert [row["epoch"] for row in log_of(run.output)] == ["0"]
 
 
 def test_resuming_with_other_arguments_is_refused(photo_folder, tmp_path, capsys):

@@ -366,7 +366,7 @@ def test_joined_clips_are_taken_apart_again(project, tmp_path):
     """Three photos under a moving camera, joined by hard cuts: each begins as if it stood alone."""
     clips, colorizer = [], Colorizer.load()
     for name in ("cat", "coffee", "rocket"):
-        with Image.open(project / "data" / "photos" / f"{name}.jpg") as photo:
+        with Image.open(next((project / "data" / "photos").rglob(f"{name}.jpg"))) as photo:
             gray = np.asarray(photo.convert("L").resize((288, 216)).convert("RGB"))
         clips.append([gray[n : n + 192, 2 * n : 2 * n + 256] for n in range(0, 12)])
     steady = SteadyColour(25)
