@@ -208,7 +208,10 @@ class GifWriter:
         return self
 
     def __exit__(self, *error):
-        return self.resources.__exit__(*error)
+        try:
+            return self.resources.__exit__(*error)
+        except OSError as failure:  # what was still to be written
+            raise FilmError(f"{self.path} cannot be written: {failure.strerror}.") from failure
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import queue
 import re
 import subprocess
+import tempfile
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ FILM_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm"))
 _BLACK, _WHITE = 16, 235
 _NO_TIME = -(2**63)  # of a packet, in ffmpeg's words AV_NOPTS_VALUE
 _TOO_DAMAGED = 69  # how ffmpeg ends after many frames that it could not decode
+# What ffmpeg says of MP4, of Matroska and WebM, and of AVI, if the last packet is not whole.
+_CUT_OFF = re.compile(rb"partial file|ended prematurely|corrupt input packet")
 _HD_HEIGHT = 720  # from here on players take films that do not say for BT.709
 
 
@@ -37,6 +40,7 @@ class Film:
         times: sorted list of ticks, when frames are due; empty if the file does not tell.
         last_duration: ticks for which the last frame is shown; 0 if the file does not tell.
         losses: list of texts on what of its picture cannot be kept.
+        is_cut_off: whether the end of the file is missing.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class Film:
     times: list
     last_duration: int
     losses: list
+    is_cut_off: bool = False
 
     @property
     def is_variable(self):
@@ -135,7 +140,7 @@ def probe(path):
     if field in "TB":
         losses.append("the film is interlaced, the result is not marked so: deinterlace it first")
     time_base = Fraction(int(config[1]), int(config[2]))
-    times, last_duration = _packet_times(path)
+    times, last_duration, is_cut_off = _packet_times(path)
     rate = Fraction(int(config[3]), int(config[4]) or 1)
     if _is_variable(times):  # for which the rate above is a guess
         rate = (len(times) - 1) / ((times[-1] - times[0]) * time_base)
@@ -147,25 +152,33 @@ def probe(path):
     return Film(
         path, width, height, round(float(rotation[1]) / 90) % 4 if rotation else 0,
         "bt709" if is_hd else "bt601", Fraction(sar_width or 1, sar_height or 1),
-        time_base, rate or Fraction(25), times, last_duration, losses,
+        time_base, rate or Fraction(25), times, last_duration, losses, is_cut_off,
     )  # fmt: skip
 
 
 def _packet_times(path):
-    """When frames are due, and how long the last one is shown, from packets alone: faster than decoding."""
+    """Looks at packets alone, which is faster than decoding.
+
+    Returns:
+        When frames are due, how long the last one is shown, and whether the end of the file is missing.
+    """
     times, latest, last_duration = [], _NO_TIME, 0
     options = ("-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-")
-    with ffmpeg.start("-i", path, *options, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        for row in process.stdout:
-            if not row[:1].isdigit():
-                continue
-            _, _, time, duration = map(int, row.split(b",")[:4])
-            if time > latest:
-                latest, last_duration = time, duration
-            times.append(time)
+    with tempfile.TemporaryFile() as log:
+        streams = {"level": "warning", "stdout": subprocess.PIPE, "stderr": log}
+        with ffmpeg.start("-i", path, *options, **streams) as process:
+            for row in process.stdout:
+                if not row[:1].isdigit():
+                    continue
+                _, _, time, duration = map(int, row.split(b",")[:4])
+                if time > latest:
+                    latest, last_duration = time, duration
+                times.append(time)
+        log.seek(0)
+        is_cut_off = bool(_CUT_OFF.search(log.read()))
     if _NO_TIME in times:  # AVI, for one, does not store them
-        return [], 0
-    return sorted(set(times)), last_duration
+        return [], 0, is_cut_off
+    return sorted(set(times)), last_duration, is_cut_off
 
 
 def read_film(film):

@@ -93,12 +93,13 @@ def plan(inputs, output=None, compare=False):
 
 def _folder_pairs(folder, output):
     """(source, target) of every picture and film below a folder; other files are none of our business."""
-    whole = folder.resolve()  # "." and ".." have names, too
+    # "." and ".." have names, too; but what a link leads to is none of our business.
+    whole = folder if folder.name not in ("", "..") else folder.resolve()
     target = output or whole.with_name(f"{whole.name}_color")
     for source in sorted(folder.rglob("*")):
         inside = source.relative_to(folder)
         is_hidden = any(part.startswith(".") for part in inside.parts)
-        is_result = target.resolve() in source.resolve().parents and target.resolve() != whole
+        is_result = target.resolve() in source.resolve().parents and target.resolve() != whole.resolve()
         if is_hidden or is_result or source.is_dir():
             continue
         # Of pictures that cannot be read it is said so.

@@ -68,13 +68,13 @@ def load_model(name=DEFAULT_MODEL):
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras passes on whatever broke inside the file
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        if "safe_mode" in str(error):
+        if "safe_mode" in str(error) or "Could not locate" in str(error):
             reason = "it brings program code of its own, which is not run, since it might do any harm."
         raise ModelError(f"{path} could not be loaded as a Keras model: {reason}") from error
     shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     given = shapes[0] if isinstance(shapes[0], list) else [shapes[0]]
     fits = given[0] == (None, None, None, 1) and all(len(shape) == 2 for shape in given[1:])
-    if not fits or len(given) > 2 or not isinstance(shapes[1], tuple) or shapes[1][-1] != 2:
+    if not fits or len(given) > 2 or not hasattr(model.output, "shape") or shapes[1][-1] != 2:
         raise ModelError(
             f"{path} is no colorization network: expected lightness (None, None, None, 1) in and ab "
             f"(None, height, width, 2) out, received {shapes[0]} and {shapes[1]}."

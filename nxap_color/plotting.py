@@ -124,14 +124,14 @@ def plot_curves(curves, xlabel, ylabel, colours=None):
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    figure = _figure(7.0, 3.6)
+    figure = _figure(8.5, 3.6)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     for label, values in curves.items():
         x, y = values if isinstance(values, tuple) else (np.arange(1, len(values) + 1), values)
         style = "--" if label.endswith("validation") else "-"
         axes.plot(x, y, style, label=label, color=(colours or {}).get(label))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the lines, not on them
     return figure
 
 
@@ -140,8 +140,8 @@ def plot_bars(values, xlabel):
     figure = _figure(7.0, 0.5 + 0.35 * len(values))
     axes = figure.add_subplot(xlabel=xlabel)
     bars = axes.barh(list(values), list(values.values()))
-    axes.bar_label(bars, fmt="%.4g", padding=3, fontsize=9)
-    axes.margins(x=0.12)
+    axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=9)
+    axes.margins(x=0.2)
     axes.invert_yaxis()
     return figure
 
@@ -211,7 +211,7 @@ def draw_network(model, names, links=(), side=64):
 
     layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
     maps = layers.predict_on_batch(np.zeros((1, side, side, 1), "float32"))
-    figure = _figure(9.0, 3.4)
+    figure = _figure(9.0, 3.0)
     axes = figure.add_subplot(title=f"{model.name}: {model.count_params():,} weights")
     tops, left = {}, 0.0
     for name, feature_map in zip(names, maps, strict=True):
@@ -225,7 +225,8 @@ def draw_network(model, names, links=(), side=64):
     for start, end in links:
         arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.25", "color": "tab:red"}
         axes.annotate("", tops[end], tops[start], arrowprops=arrow)
-    axes.set(xlim=(-4.0, left), ylim=(-0.9 * side, 0.9 * side))
+    tallest = max(feature_map.shape[1] for feature_map in maps)
+    axes.set(xlim=(-4.0, left), ylim=(-0.5 * tallest - 20.0, (1.1 if links else 0.55) * tallest))
     axes.set_axis_off()
     return figure
 

@@ -199,7 +199,8 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
         List of texts on what could not be kept as it was.
 
     Raises:
-        FilmError: if the film cannot be read or the result cannot be written.
+        FilmError: if the film cannot be read or the result cannot be written. Also if the end of its file is
+            missing, but only once what there is of it has been coloured and written.
     """
     source, target = Path(source), Path(target)
     film, suffix = film_io.probe(source), target.suffix.lower()
@@ -216,6 +217,8 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
         film_output.join_segments(film, segments, target, streams)
         broken = np.concatenate([segment["broken"] for segment in store.segments])
         store.remove()
+    if film.is_cut_off:
+        raise FilmError(f"The end of its file is missing; {target} holds what there is. Fetch it again.")
     return [note] * bool(note) + film.losses + _describe_broken(broken)
 
 

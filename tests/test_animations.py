@@ -1,12 +1,15 @@
 """Animations, against Pillow's reading of them and ffmpeg's."""
 
+import struct
+
 import numpy as np
 import pytest
 from films import report
-from PIL import Image
+from PIL import Image, ImageCms
 
 from nxap_color import animation_io, predict
 from nxap_color.ffmpeg import FilmError
+from nxap_color.image_io import read_photo
 
 DURATIONS = [50, 120, 30, 500, 100, 70]
 
@@ -125,10 +128,10 @@ def test_compare_shows_both(gif, tiny_model_file):
     assert frames.shape[1:3] == (64, 192)
 
 
-@pytest.mark.parametrize("damage", [b"", b"no gif", "cut"])
+@pytest.mark.parametrize("damage", [b"", b"no gif", 300, -3000, -200])
 def test_broken_gifs_are_named(gif, damage, tiny_model_file, capsys, tmp_path):
     whole = gif.read_bytes()
-    gif.write_bytes(whole[:300] if damage == "cut" else damage)
+    gif.write_bytes(whole[:damage] if isinstance(damage, int) else damage)
     assert predict.main([str(gif), "--model", str(tiny_model_file)]) == 1
     assert f"error: {gif}: " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["old.gif"]
@@ -219,3 +222,27 @@ def test_frames_of_too_many_pixels_are_refused(tmp_path, tiny_model_file, capsys
     )
     assert run(tmp_path / "bomb.gif", tiny_model_file) == 1
     assert "more than 40 megapixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_profiles_of_animations_are_applied(tmp_path, pictures, suffix):
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    bright = icc.replace(struct.pack(">i", round(2.4 * 65536)), struct.pack(">i", 98304))
+    source = save(pictures, tmp_path / f"old{suffix}", duration=100, icc_profile=bright)
+    frame = next(animation_io.read_frames(source))
+    assert frame.rgb.mean() > look(source)[2][0, ..., :3].mean() + 10
+    np.testing.assert_array_equal(frame.rgb, read_photo(source).rgb)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "BMP"])
+def test_a_photo_by_the_name_of_a_gif_becomes_one(tmp_path, pictures, tiny_model_file, format):
+    pictures[0].convert("RGB").save(tmp_path / "old.gif", format)
+    assert look(colour(tmp_path / "old.gif", tiny_model_file))[2].shape == (1, 64, 96, 4)
+
+
+def test_upper_case_names_are_those_of_gifs_too(gif, tiny_model_file):
+    source = gif.rename(gif.with_name("OLD.GIF"))
+    assert run(source, tiny_model_file, "--compare") == 0
+    for name in ("OLD_color.GIF", "OLD_color_compare.GIF"):
+        with Image.open(gif.with_name(name)) as result:
+            assert result.format == "GIF" and result.n_frames == len(DURATIONS)

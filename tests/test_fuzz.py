@@ -417,7 +417,7 @@ def colour_one(colorizer, path, data):
 
 def wrong_error(job, error):
     """Says what is wrong after a clean error, "" if nothing is."""
-    if job.target.exists():
+    if job.target.exists() and f"{job.target} holds what there is" not in str(error):
         return f"there is a result, in spite of the error: {error}"
     return "" if len(str(error).splitlines()) == 1 else f"the error is not one line: {str(error)!r}"
 

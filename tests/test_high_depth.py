@@ -1,6 +1,8 @@
 """Pixels of more than 8 bits, against NumPy, tifffile, OpenCV and Pillow."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 from nxap_color.image_io import Photo, PhotoError, read_photo
 from nxap_color.image_output import write_photo
+from nxap_color.png_chunks import copy_metadata
 
 
 def noise(*shape, top=65536, dtype=np.uint16):
@@ -36,6 +39,15 @@ def pillow(pixels, format, **options):
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format, **options)
     return stream
+
+
+def gray_and_alpha_png(gray, alpha):
+    """Which neither Pillow nor OpenCV writes with 16 bits."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.dstack([gray, alpha]).astype(">u2"))
+    head = struct.pack(">IIBBBBB", *gray.shape[::-1], 16, 4, 0, 0, 0)
+    chunks = [b"IHDR" + head, b"IDAT" + zlib.compress(rows), b"IEND"]
+    packed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
 
 
 LZW = (cv2.IMWRITE_TIFF_COMPRESSION, 5)
@@ -65,6 +77,7 @@ PLANES = {"planarconfig": "separate"}
         (opencv(".tiff", RGB, *LZW), RGB, None),
         (opencv(".png", RGB), RGB, None),
         (opencv(".png", RGBA), RGB, ALPHA),
+        (gray_and_alpha_png(GRAY, ALPHA), GRAY[..., None], ALPHA),
         (pillow(GRAY, "PNG"), GRAY[..., None], None),
         (
             pillow(GRAY, "PNG", transparency=int(GRAY[2, 3])),
@@ -153,3 +166,18 @@ def test_16_bits_are_rounded_for_other_formats(tmp_path):
     rgb = np.arange(65535, dtype=np.uint16).reshape(257, 85, 3)
     write_photo(tmp_path / "a.bmp", Photo(rgb))
     np.testing.assert_array_equal(read_photo(tmp_path / "a.bmp").rgb, np.floor(rgb / 257 + 0.5))
+
+
+@pytest.mark.parametrize(("png", "rgb"), [(pillow(GRAY, "PNG"), GRAY[..., None]), (opencv(".png", RGB), RGB)])
+def test_pngs_of_16_bits_are_turned_upright(png, rgb):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = pillow(np.zeros((1, 1, 3), np.uint8), "PNG", exif=exif.tobytes())
+    photo = read_photo(io.BytesIO(b"".join(copy_metadata(turned.getbuffer(), png.getbuffer()))))
+    assert photo.rgb.dtype == np.uint16
+    np.testing.assert_array_equal(photo.rgb, np.broadcast_to(np.rot90(rgb, -1), photo.rgb.shape))
+
+
+def test_what_is_not_finite_is_black():
+    gray = np.array([[np.nan, np.inf, -np.inf, 0.0, 1.0]], np.float32)
+    np.testing.assert_array_equal(read_photo(pillow(gray, "TIFF")).rgb[0, :, 0], [0, 0, 0, 0, 65535])

@@ -129,6 +129,18 @@ PALETTED.putpalette(PALETTE.tobytes())
             noise(9, 14, 2)[..., 1],
         ),
         (Image.fromarray(LEVELS > 4), {}, (LEVELS > 4)[..., None].repeat(3, 2) * 255, None),
+        (
+            Image.fromarray(LEVELS > 4),
+            {"transparency": 0},
+            (LEVELS > 4)[..., None].repeat(3, 2) * 255,
+            (LEVELS > 4) * 255,
+        ),
+        (
+            Image.fromarray(PALETTE[LEVELS]),
+            {"transparency": tuple(PALETTE[5].tolist())},
+            PALETTE[LEVELS],
+            (LEVELS != 5) * 255,
+        ),
         (PALETTED, {}, PALETTE[LEVELS], None),
         (PALETTED, {"transparency": 3}, PALETTE[LEVELS], (LEVELS != 3) * 255),
         (PALETTED, {"transparency": bytes(range(8))}, PALETTE[LEVELS], LEVELS),
@@ -345,4 +357,25 @@ def test_memory_error_is_not_blamed_on_the_photo(monkeypatch):
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
     with pytest.raises(MemoryError):
+        read_photo(stream_of(Image.fromarray(smooth()), "PNG"))
+
+
+def test_transparency_is_turned_with_the_photo():
+    image = Image.fromarray(np.dstack([smooth(), noise(40, 56)]))
+    photo = read_photo(stream_of(image, "PNG", exif=oriented(6)))
+    np.testing.assert_array_equal(photo.alpha, np.rot90(noise(40, 56), -1))
+
+
+def test_a_name_as_long_as_the_system_allows_is_written(tmp_path):
+    path = tmp_path / ("x" * 251 + ".png")
+    write_photo(path, Photo(smooth()))
+    assert names(tmp_path) == [path.name]
+
+
+def test_reasons_take_one_line(monkeypatch):
+    def fail(image):
+        raise ValueError("one line\nand another.")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(PhotoError, match=r"kind \(one line and another\); fetch it again.$"):
         read_photo(stream_of(Image.fromarray(smooth()), "PNG"))

@@ -144,13 +144,20 @@ def test_exif_in_text_of_png_turns_once(tmp_path):
     assert Image.open(tmp_path / "b.png").text == {}
 
 
-def test_orientation_in_xmp_does_not_turn_again(tmp_path):
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        '<a tiff:Orientation="6" tiff:Make="N"/>',
+        '<a tiff:Make="N"><tiff:Orientation>6</tiff:Orientation></a>',
+    ],
+)
+def test_orientation_in_xmp_does_not_turn_again(tmp_path, xmp):
     info = PngImagePlugin.PngInfo()
-    info.add_itxt("XML:com.adobe.xmp", '<a tiff:Orientation="6" tiff:Make="N"/>')
+    info.add_itxt("XML:com.adobe.xmp", xmp)
     photo = read_saved(tmp_path / "a.png", exif=exif_of(1), pnginfo=info)
     write_photo(tmp_path / "b.png", photo)
     np.testing.assert_array_equal(read_photo(tmp_path / "b.png").rgb, RGB)
-    assert b'tiff:Make="N"' in photo.metadata["xmp"]
+    assert b'tiff:Make="N"' in photo.metadata["xmp"] and b"Orientation" not in photo.metadata["xmp"]
 
 
 @pytest.mark.parametrize("exif", [BROKEN_DIRECTORY, BROKEN_VALUE])
@@ -206,3 +213,27 @@ def test_what_is_too_large_for_jpeg_is_left_out(tmp_path, key):
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 def test_nothing_is_invented(tmp_path, suffix):
     assert read_saved(tmp_path / f"a{suffix}").metadata == {}
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_rgb_profile_of_a_gray_photo_is_converted(tmp_path, mode):
+    bright = SRGB.replace(struct.pack(">i", round(2.4 * 65536)), struct.pack(">i", 98304))
+    photo = read_saved(tmp_path / "a.png", RAMP.convert(mode), icc_profile=bright)
+    np.testing.assert_array_equal(photo.rgb, to_srgb(RAMP.convert(mode).convert("RGB"), bright))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_texts_and_place_go_along(tmp_path, suffix):
+    exif, place = Image.Exif(), {1: "N", 2: (41.0, 23.0, 12.5)}
+    texts = {
+        0x010E: "Avia",
+        0x0131: "scanner",
+        0x0132: "2001:02:03 04:05:06",
+        0x013B: "Ada",
+        0x8298: "nobody",
+    }
+    exif.update({**texts, 0x8825: place})
+    write_photo(tmp_path / f"b{suffix}", read_saved(tmp_path / f"a{suffix}", exif=exif.tobytes()))
+    read = Image.open(tmp_path / f"b{suffix}").getexif()
+    assert {tag: read.get(tag) for tag in texts} == texts
+    assert read.get_ifd(0x8825) == place

@@ -173,6 +173,39 @@ def test_a_damaged_recipe_is_named(text, tiny_model, tmp_path):
         Colorizer.load(tmp_path / "tiny.keras")
 
 
+def test_modules_of_strangers_are_not_imported(tmp_path, monkeypatch, capsys):
+    (tmp_path / "stranger.py").write_text("print('this must not be printed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = type("Own", (keras.layers.Conv2D,), {"__module__": "stranger"})(2, 1)
+    inputs = keras.Input((None, None, 1))
+    keras.Model(inputs, layer(inputs)).save(tmp_path / "own.keras")
+    with pytest.raises(ModelError, match="program code of its own, which is not run") as caught:
+        models.load_model(tmp_path / "own.keras")
+    assert "stranger" not in sys.modules and not capsys.readouterr().out
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def odd_model(kind):
+    """A network that is none for colours, by its input, or by the number or kind of its outputs."""
+    inputs = keras.Input((None, None, 3 if kind == "colour in" else 1))
+    outputs = keras.layers.Conv2D(3 if kind == "colour out" else 2, 1)(inputs)
+    if kind == "three inputs":
+        features = [keras.Input((4,)) for _ in range(2)]
+        scale = keras.layers.Dense(2)(keras.layers.Concatenate()(features))
+        inputs, outputs = [inputs, *features], outputs * scale[:, None, None]
+    answers = {"two outputs": [outputs, outputs], "list of one": [outputs], "named output": {"ab": outputs}}
+    return keras.Model(inputs, answers.get(kind, outputs))
+
+
+@pytest.mark.parametrize(
+    "kind", ["colour in", "colour out", "three inputs", "two outputs", "list of one", "named output"]
+)
+def test_model_of_another_kind_is_refused(tmp_path, kind):
+    odd_model(kind).save(tmp_path / "odd.keras")
+    with pytest.raises(ModelError, match="is no colorization network: expected lightness"):
+        models.load_model(tmp_path / "odd.keras")
+
+
 def test_model_with_another_output_is_refused(tmp_path):
     inputs = keras.Input((None, None, 1))
     path = tmp_path / "classifier.keras"

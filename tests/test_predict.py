@@ -47,9 +47,11 @@ def test_the_readme_command_colours_the_sample_in_a_process_of_its_own(project, 
     copy = tmp_path / "project"
     for name in ("nxap_color", "saved_models", "data"):
         shutil.copytree(project / name, copy / name, ignore=shutil.ignore_patterns("*_color*", "__pycache__"))
+    # An error alone might be taken for a network that is down, and go unseen.
     (copy / "sitecustomize.py").write_text(
-        "import socket\ndef refuse(*_, **__):\n    raise OSError('the network was used')\n"
-        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "import os, socket\ndef refuse(*_, **__):\n    os._exit(99)\n"
+        "socket.getaddrinfo = refuse\n"
+        "for name in ('connect', 'connect_ex', 'sendto'):\n    setattr(socket.socket, name, refuse)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
@@ -92,6 +94,12 @@ def test_a_folder_gives_the_same_tree(run, photo_folder):
 def test_output_names_a_file_or_a_folder(run, photo, tmp_path):
     assert run(photo, "-o", tmp_path / "new" / "result.png") == 0
     assert run(photo, "-o", tmp_path / "results") == 0
+    with Image.open(photo) as image:
+        image.save(tmp_path / "pages.tif", save_all=True, append_images=[image])
+        image.save(tmp_path / "moving.gif", save_all=True, append_images=[image.rotate(9)])
+    for name in ("pages.tif", "moving.gif"):
+        assert run(tmp_path / name, "-o", tmp_path / f"new for {name}" / name) == 0
+        assert files_below(tmp_path / f"new for {name}") == [name]
     assert files_below(tmp_path / "new") == ["result.png"]
     assert files_below(tmp_path / "results") == ["old_color.jpg"]
 
@@ -258,6 +266,17 @@ def test_two_results_never_share_a_file(run, photo, tmp_path, capsys):
     assert files_below(tmp_path / "results") == ["old_color.jpg"]
 
 
+def test_one_photo_by_two_paths_is_coloured_once(run, photo, capsys):
+    assert run(photo, photo.parent / ".." / photo.parent.name / photo.name) == 1
+    assert f"would replace the result of {photo};" in capsys.readouterr().err
+
+
+def test_a_broken_photo_leaves_no_empty_folder(run, photo, tmp_path):
+    photo.write_bytes(photo.read_bytes()[:-500])
+    assert run(photo, "-o", tmp_path / "new" / "result.png") == 1
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_named(run, photo, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert run(photo, "-o", tmp_path / "file" / "results") == 1
@@ -338,3 +357,14 @@ def test_help_does_not_wait_for_the_network_library():
     script += "from nxap_color.predict import main; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "INPUT" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_that_is_no_utf_8_is_coloured_and_named(run, photo, capsys):
+    folder = os.fsencode(photo.parent)
+    odd = photo.rename(os.fsdecode(folder + b"/caf\xe9.jpg"))
+    broken = odd.with_name(os.fsdecode(b"d\xe9chir\xe9.jpg"))
+    broken.touch()
+    assert run(odd, broken) == 1
+    output = capsys.readouterr()
+    assert "caf\\udce9_color.jpg" in output.out and "d\\udce9chir\\udce9.jpg: " in output.err

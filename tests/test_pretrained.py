@@ -72,7 +72,7 @@ def test_a_checkpoint_is_read_as_it_was_written(write_checkpoint):
         np.testing.assert_array_equal(read[name], np.float32(array))
 
 
-def test_a_pickle_that_runs_code_is_refused(tmp_path):
+def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
     class Harmful:
         def __reduce__(self):
             return print, ("this must not be printed",)
@@ -81,6 +81,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     path.write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
         pretrained.read_checkpoint(path)
+    assert not capsys.readouterr().out
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

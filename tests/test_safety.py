@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import resource
 import signal
 import stat
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,24 @@ def test_a_link_to_a_photo_is_coloured_beside_the_link(run, gray, tmp_path):
     assert names(tmp_path) == ["a.jpg", "link.jpg", "link_color.jpg"]
 
 
+def test_links_in_a_folder_are_coloured_by_their_own_names(run, gray, tmp_path):
+    album, there = tmp_path / "album", tmp_path / "there.jpg"
+    album.mkdir()
+    gray.save(there)
+    (album / "link.jpg").symlink_to(there)
+    assert run(album) == 0
+    assert names(tmp_path / "album_color") == ["link.jpg"]
+
+
+def test_a_link_to_a_folder_is_coloured_beside_the_link(run, gray, tmp_path):
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    gray.save(tmp_path / "real" / "deep" / "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    assert run(tmp_path / "link") == 0
+    assert names(tmp_path / "link_color") == ["a.jpg"]
+    assert names(tmp_path / "real") == ["deep"]
+
+
 # What is broken is named, and costs nothing but itself.
 
 
@@ -168,7 +188,7 @@ BROKEN = {
     "lying.png": (lying, "damaged, incomplete"),
     "gone.jpg": (lambda path, _: path.symlink_to("nowhere.jpg"), "There is no such file"),
     "pipe.jpg": (lambda path, _: os.mkfifo(path), "a device, a pipe or the like"),
-    "camera.cr2": (lambda path, _: path.write_bytes(b"raw"), ".cr2 cannot be read; save it as TIFF"),
+    "camera.CR2": (lambda path, _: path.write_bytes(b"raw"), ".CR2 cannot be read; save it as TIFF"),
     "no frames.mp4": (lambda path, _: path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(12)), "film"),
     "no frames.gif": (lambda path, _: path.write_bytes(b"GIF89a" + bytes(7)), "is empty or no"),
 }
@@ -191,6 +211,33 @@ def test_all_that_is_broken_is_named_once_and_the_rest_is_done(run, gray, tmp_pa
         assert reason in line
     assert len(output.err.splitlines()) == len(BROKEN)
     assert names(tmp_path / "album_color") == ["a.jpg", "z.jpg"]
+
+
+def test_a_folder_named_like_a_photo_is_a_folder(run, gray, tmp_path, capsys):
+    folder = tmp_path / "album.jpg"
+    folder.mkdir()
+    assert run(folder) == 1
+    assert capsys.readouterr().err == f"error: {folder}: There are no photos or films in this folder.\n"
+    gray.save(folder / "a.jpg")
+    assert run(folder) == 0
+    assert names(tmp_path / "album.jpg_color") == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("one line\nand another"), "RuntimeError: one line"),
+        (MemoryError(), "There is not enough memory for a picture of this size."),
+    ],
+)
+def test_what_nobody_expected_is_named_in_one_line(run, gray, tmp_path, monkeypatch, capsys, error, reason):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(predict, "colorize_file", fail)
+    gray.save(tmp_path / "a.jpg")
+    assert run(tmp_path / "a.jpg") == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'a.jpg'}: {reason}\n"
 
 
 @contextlib.contextmanager
@@ -243,11 +290,26 @@ def test_an_unreadable_photo_and_a_read_only_folder_are_named(gray, public_folde
     assert names(public_folder) == ["a.jpg", "secret.jpg"]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".bmp"])
-def test_a_full_disk_leaves_nothing_half_written(gray, tmp_path, tiny_model, capsys, suffix):
+def save_all(gray, path, **options):
+    others = [gray.rotate(20 * number) for number in range(1, 4)]
+    gray.save(path, save_all=True, append_images=others, **options)
+
+
+LARGE = {
+    **dict.fromkeys(["a.jpg", "a.png", "a.tif", "a.webp", "a.bmp"], lambda gray, path: gray.save(path)),
+    "16 bits.png": lambda gray, path: Image.fromarray(deep(gray)).save(path),
+    "16 bits.tif": lambda gray, path: tifffile.imwrite(path, deep(gray)),
+    "pages.tif": save_all,
+    **dict.fromkeys(["moving.gif", "moving.png", "moving.webp"], partial(save_all, duration=100)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_full_disk_leaves_nothing_half_written(gray, tmp_path, tiny_model, capsys, name):
     """As far as a process can tell: the system lets it write no file beyond some thousand bytes."""
-    photo, result = tmp_path / f"a{suffix}", tmp_path / f"a_color{suffix}"
-    gray.resize((400, 300)).save(photo)
+    photo = tmp_path / name
+    result = photo.with_name(f"{photo.stem}_color{photo.suffix}")
+    LARGE[name](gray.resize((400, 300)), photo)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
     try:
@@ -255,7 +317,7 @@ def test_a_full_disk_leaves_nothing_half_written(gray, tmp_path, tiny_model, cap
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert report.failed == [photo]
-    assert f"{result.name}' cannot be written: " in capsys.readouterr().err
+    assert re.search(rf"{result.name}'? cannot be written: ", capsys.readouterr().err)
     assert names(tmp_path) == [photo.name]
 
 
@@ -292,7 +354,7 @@ def album(gray, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_run_says_what_is_done_and_leaves_nothing_half_written(album, tiny_model_file, stop):
     results, process = album.with_name("album_color"), start(album, tiny_model_file)
     while len(list(results.glob("[0-9]*"))) < 3 and process.poll() is None:

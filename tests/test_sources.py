@@ -35,6 +35,7 @@ def test_a_folder_is_searched_recursively_for_every_format(photo_folder):
     for suffix in (".png", ".TIF", ".webp", ".bmp"):
         Image.new("RGB", (9, 9)).save(photo_folder / f"picture{suffix}")
     (photo_folder / "notes.txt").write_text("no photo")
+    (photo_folder / "folder.jpg").mkdir()
     found = list_photos(photo_folder)
     assert len(found) == 12 + 4
     assert sum("more" in name for name in found) == 2

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from nxap_color.video import colorize_frames, colorize_video, follow_colours
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 FILMS = {
     "25 fps with sound.mp4": (*pattern(), *sound(), *H264, "-c:a", "aac", "-metadata", "title=Old film"),
+    "UPPER CASE.WEBM": (*pattern(), *sound(), "-c:v", "libvpx", "-c:a", "libvorbis"),
     "29.97 fps.mp4": (*pattern(rate="30000/1001"), *H264),
     "23.976 fps.mkv": (*pattern(rate="24000/1001"), *sound(), *H264, "-c:a", "flac"),
     "variable rate.mp4": (
@@ -404,3 +406,53 @@ def test_names_that_ffmpeg_could_take_for_something_else(film, colour):
         path.write_bytes(film.read_bytes())
         assert predict.main(["--model", str(colour.model), "--quiet", "--", str(path)]) == 0
         assert times(path.with_name(f"{path.stem}_color.mp4").resolve()) == times(film)
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, tiny_model, monkeypatch):
+    target, run = tmp_path / "result.mp4", film_io.ffmpeg.run
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def run_on_a_full_disk(*options, **more):
+        if "concat" in options:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+        try:
+            return run(*options, **more)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(film_io.ffmpeg, "run", run_on_a_full_disk)
+    target.write_bytes(b"precious")
+    with pytest.raises(FilmError, match="It cannot be written"):
+        colorize_video(Colorizer(tiny_model, 64), film, target)
+    assert target.read_bytes() == b"precious"
+    assert not [path for path in tmp_path.glob(".nxap-*") if path.is_file()]
+
+
+def test_a_decoder_that_breaks_off_is_not_the_end_of_the_film(film):
+    frames = film_io.read_film(film_io.probe(film))
+    next(frames)
+    frames.gi_frame.f_locals["decoder"].process.kill()
+    with pytest.raises(FilmError, match="The decoder broke off"):
+        list(frames)
+
+
+def test_a_name_as_long_as_the_system_allows_is_that_of_a_film_too(film, tmp_path, tiny_model):
+    target = tmp_path / ("x" * 251 + ".mp4")
+    colorize_video(Colorizer(tiny_model, 64), film, target)
+    assert times(target) == times(film)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])
+def test_a_film_that_was_cut_off_is_coloured_as_far_as_it_goes_and_named(
+    suffix, tmp_path, tiny_model_file, capsys
+):
+    whole, film = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    codec = ("-c:v", "libvpx-vp9", "-deadline", "realtime") if suffix == ".webm" else H264
+    ffmpeg(*pattern(), *codec, *(["-movflags", "+faststart"] if suffix == ".mp4" else []), whole)
+    film.write_bytes(whole.read_bytes()[: whole.stat().st_size * 7 // 10])
+    assert predict.main([str(film), "--model", str(tiny_model_file)]) == 1
+    result = tmp_path / f"cut_color{suffix}"
+    error = f"error: {film}: The end of its file is missing; {result} holds what there is."
+    assert error in capsys.readouterr().err
+    assert 0 < len(times(result)) < len(times(whole))
+    assert predict.main([str(whole), "--model", str(tiny_model_file)]) == 0
