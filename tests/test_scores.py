@@ -10,6 +10,7 @@ from scipy.stats import bootstrap
 from nxap_color.scores import (
     pool_seeds,
     psnr_gains,
+    read_csv,
     summarize,
     summarize_groups,
     table,
@@ -72,6 +73,8 @@ def test_the_csv_has_a_line_for_each_method_and_the_ends_of_intervals(tmp_path):
         (row,) = csv.DictReader(file)
     assert (row["method"], row["psnr"], row["psnr_low"], row["psnr_high"]) == ("model", "22", "20", "24")
     assert row["colorfulness_ratio"] == row["colorfulness_ratio_low"] == "0.75"
+    read = read_csv(tmp_path / "table.csv")
+    assert list(read) == ["model"] and read["model"]["psnr"] == 22.0 and read["model"]["psnr_high"] == 24.0
 
 
 @pytest.mark.parametrize(
