@@ -130,6 +130,7 @@ def plot_curves(curves, xlabel, ylabel, colours=None):
         x, y = values if isinstance(values, tuple) else (np.arange(1, len(values) + 1), values)
         style = "--" if label.endswith("validation") else "-"
         axes.plot(x, y, style, label=label, color=(colours or {}).get(label))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))  # beside the lines, not on them
     return figure
@@ -221,7 +222,7 @@ def draw_network(model, names, links=(), side=64):
         axes.bar(middle, height, width, -height / 2.0, color="tab:blue", alpha=0.6, edgecolor="black")
         label = f"{name.removeprefix('encoder_')}\n{height}x{height}\nx{channels}"
         axes.text(middle, -height / 2.0 - 4.0, label, ha="center", va="top", fontsize=7)
-        tops[name], left = (middle, height / 2.0), left + width + 6.0
+        tops[name], left = (middle, height / 2.0), left + width + 9.0
     for start, end in links:
         arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.25", "color": "tab:red"}
         axes.annotate("", tops[end], tops[start], arrowprops=arrow)

@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import html
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def write_html(notebook, path):
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="")
     exporter.log.setLevel("ERROR")  # captions stand in the pictures
     text, _ = exporter.from_notebook_node(notebook)
-    text = text.replace('<script src=""></script>', "")  # where scripts of other places would have been
+    text = re.sub(r'<script src="">\s*</script>', "", text)  # where scripts of other places would have been
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
