@@ -20,8 +20,13 @@ REPORT = PROJECT / "report.html"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "microsoft-edge", "msedge")
 _SECONDS_FOR_A_CELL = 600
 _STYLE = """<style>
-.title-page {text-align: center; padding: 30vh 0; break-after: page}
-@media print {.jp-Cell, img, video {break-inside: avoid}}
+.title-page {padding: 30vh 0; break-after: page}
+.jp-RenderedHTMLCommon .title-page > * {text-align: center}
+@page {size: A4; margin: 15mm}
+@media print {
+  .jp-Cell, img, video {break-inside: avoid}
+  .jp-Cell pre {white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 75% !important}
+}
 </style>"""
 
 
