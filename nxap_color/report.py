@@ -70,10 +70,11 @@ def run_notebook(path):
         The notebook with its outputs, as from `nbformat.read`. It is not written.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: if a cell fails.
+        FileError: if a cell fails.
     """
     import nbformat
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -84,7 +85,13 @@ def run_notebook(path):
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],  # nothing about how the kernel is reached
     )
-    client.execute()
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        reason = f"{error.ename}: {error.evalue}"
+        raise FileError(
+            f"{path.name} stopped in a cell ({reason}); run it in Jupyter to see where."
+        ) from error
     notebook.metadata["language_info"] = {"name": "python"}  # whatever its version is
     notebook.metadata["nxap_color"] = {"code": fingerprint(notebook)}
     return notebook
@@ -183,7 +190,7 @@ def main(arguments=None):
     except ImportError as error:
         print(f"error: {error}; pip install jupyterlab brings what is missing", file=sys.stderr)
         return 1
-    except Exception as error:  # of a cell, with its traceback, or of the file system
+    except (FileError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

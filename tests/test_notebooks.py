@@ -158,6 +158,17 @@ def test_a_notebook_that_was_changed_is_not_reported(project, tmp_path):
         report.join_notebooks([tmp_path / "changed.ipynb"], "title", [])
 
 
+def test_a_cell_that_fails_is_named_in_one_line(tmp_path, monkeypatch, capsys):
+    cells = [nbformat.v4.new_code_cell(source) for source in ("x = 0", "1 / x")]
+    report.store(nbformat.v4.new_notebook(cells=cells), tmp_path / "broken.ipynb")
+    before = (tmp_path / "broken.ipynb").read_bytes()
+    monkeypatch.setattr(report, "find_notebooks", lambda: [tmp_path / "broken.ipynb"])
+    assert report.main(["--run", "-o", str(tmp_path / "report.html")]) == 1
+    error = "error: broken.ipynb stopped in a cell (ZeroDivisionError: division by zero); run it in Jupyter"
+    assert capsys.readouterr().err == f"{error} to see where.\n"
+    assert (tmp_path / "broken.ipynb").read_bytes() == before and not (tmp_path / "report.html").exists()
+
+
 @pytest.fixture(scope="module")
 def archive(html, tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "handin.zip"
@@ -212,7 +223,7 @@ def test_what_was_handed_in_works(archive, tmp_path):
     assert Path(folder / "data" / "sample_color.jpg").exists()
 
 
-def test_without_a_report_there_is_nothing_to_hand_in(tmp_path, capsys, monkeypatch):
+def test_without_a_report_there_is_nothing_to_hand_in(tmp_path):
     with pytest.raises(report.FileError, match=r"python -m nxap_color.report makes it"):
         handin.write_archive(tmp_path / "handin.zip", tmp_path / "report.html")
     assert not (tmp_path / "handin.zip").exists()
