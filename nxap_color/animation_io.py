@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageSequence, UnidentifiedImageError
-from scipy.spatial import cKDTree
 
 from nxap_color import image_metadata
 from nxap_color.ffmpeg import FilmError
@@ -225,6 +224,8 @@ def _dither_pattern():
 
 def _nearest(palette):
     """Index of the nearest palette colour, uint8 (levels, levels, levels), for red, green and blue."""
+    from scipy.spatial import cKDTree  # here, since it takes a quarter of a second
+
     levels = (np.arange(_LEVELS) + 0.5) * (256 / _LEVELS)
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
     return cKDTree(palette.astype(float)).query(cube)[1].astype("uint8")

@@ -1,16 +1,16 @@
-"""Colour spaces in `keras.ops`: sRGB <-> CIE Lab (D65), and the scales in which networks see them.
+"""Colour spaces: sRGB <-> CIE Lab (D65), and the scales in which networks see them.
 
 A colour photo is split into lightness L (0..100), which a gray photo already has, and the two colour
 axes a (green to red) and b (blue to yellow), which a network has to invent. Every function takes arrays
-or tensors of any Keras backend with any leading dimensions; all but those that say so, in NumPy, are
-differentiable.
+or tensors of any Keras backend with any leading dimensions. Tensors are worked on in `keras.ops`, are
+differentiable but where a function says otherwise, and give tensors; NumPy arrays give NumPy arrays,
+since a backend takes longer to set out than the work on one photo takes.
 """
 
 import functools
 
 import numpy as np
 from keras import ops
-from skimage.color import rgb2lab
 
 # The network sees lightness as L / LIGHTNESS_SCALE - 1, in [-1, 1], and answers ab / AB_SCALE. In the
 # sRGB gamut a lies in [-86.2, 98.3] and b in [-107.9, 94.5], so that ab / AB_SCALE stays inside (-1, 1).
@@ -43,6 +43,11 @@ _GAMUT_STEPS = 12
 _GAMUT_SLACK = 1e-4  # of linear RGB: what rounding leaves on colours that are exactly in gamut
 
 
+def library_of(values):
+    """Chooses what works on some values: `numpy` for its arrays, `keras.ops` for all else."""
+    return np if isinstance(values, np.ndarray) else ops
+
+
 def rgb_to_lab(rgb):
     """Converts sRGB to CIE Lab under D65, as scikit-image's `rgb2lab` does.
 
@@ -52,15 +57,14 @@ def rgb_to_lab(rgb):
     Returns:
         Float tensor (..., 3): L in [0, 100], a and b in about [-108, 99].
     """
-    rgb = ops.convert_to_tensor(rgb)
+    library = library_of(rgb)
+    linear = _to_linear(rgb, library)
+    xyz = _mix(linear, _XYZ_FROM_RGB, library) / library.array(_WHITE, dtype=linear.dtype)
     # Each branch is fed only values it is smooth on: a where() passes NaN gradients of the unused one.
-    curved = ((ops.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4
-    linear = ops.where(rgb > 0.04045, curved, rgb / 12.92)
-    xyz = _mix(linear, _XYZ_FROM_RGB) / ops.convert_to_tensor(_WHITE, dtype=linear.dtype)
-    root = ops.maximum(xyz, _F_KNEE) ** (1.0 / 3.0)
-    f = ops.where(xyz > _F_KNEE, root, _F_SLOPE * xyz + _F_OFFSET)
+    root = library.maximum(xyz, _F_KNEE) ** (1.0 / 3.0)
+    f = library.where(xyz > _F_KNEE, root, _F_SLOPE * xyz + _F_OFFSET)
     fx, fy, fz = f[..., 0], f[..., 1], f[..., 2]
-    return ops.stack([116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)], axis=-1)
+    return library.stack([116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)], axis=-1)
 
 
 def lab_to_rgb(lab):
@@ -74,7 +78,8 @@ def lab_to_rgb(lab):
     Returns:
         Float tensor (..., 3), sRGB in [0, 1].
     """
-    return _encode_gamma(ops.clip(_lab_to_linear_rgb(ops.convert_to_tensor(lab)), 0.0, 1.0))
+    library = library_of(lab)
+    return _encode_gamma(library.clip(_lab_to_linear_rgb(lab, library), 0.0, 1.0), library)
 
 
 def lightness_to_gray(lightness):
@@ -86,13 +91,14 @@ def lightness_to_gray(lightness):
     Returns:
         Float tensor of the same shape, sRGB in [0, 1], the value of all three channels.
     """
-    return _encode_gamma(_f_inverse((ops.convert_to_tensor(lightness) + 16.0) / 116.0))
+    library = library_of(lightness)
+    return _encode_gamma(_f_inverse((lightness + 16.0) / 116.0, library), library)
 
 
-def _encode_gamma(linear):
+def _encode_gamma(linear, library):
     """Linear light in [0, 1] -> sRGB in [0, 1]."""
-    curved = 1.055 * ops.maximum(linear, 0.0031308) ** (1.0 / 2.4) - 0.055
-    return ops.where(linear > 0.0031308, curved, 12.92 * linear)
+    curved = 1.055 * library.maximum(linear, 0.0031308) ** (1.0 / 2.4) - 0.055
+    return library.where(linear > 0.0031308, curved, 12.92 * linear)
 
 
 def is_in_gamut(lab):
@@ -104,9 +110,10 @@ def is_in_gamut(lab):
     Returns:
         Boolean tensor (...).
     """
-    linear = _lab_to_linear_rgb(ops.convert_to_tensor(lab))
-    inside = ops.logical_and(linear >= -_GAMUT_SLACK, linear <= 1.0 + _GAMUT_SLACK)
-    return ops.all(inside, axis=-1)
+    library = library_of(lab)
+    linear = _lab_to_linear_rgb(lab, library)
+    inside = library.logical_and(linear >= -_GAMUT_SLACK, linear <= 1.0 + _GAMUT_SLACK)
+    return library.all(inside, axis=-1)
 
 
 def clip_to_gamut(lab):
@@ -115,7 +122,7 @@ def clip_to_gamut(lab):
     Clipping RGB channels instead would change the lightness, which is the one thing that a colorizer
     knows for certain.
 
-    In NumPy, since the search runs over single pixels, and looks at each a dozen times.
+    In NumPy for tensors, too, since the search runs over single pixels, and looks at each a dozen times.
 
     Args:
         lab: float array or tensor (..., 3), L in [0, 100], a and b in Lab units.
@@ -184,23 +191,34 @@ def find_lightness(pixels):
         float32 array (..., 1), L in [0, 100].
     """
     if pixels.dtype.kind == "u":
-        linear = _linear_levels(np.iinfo(pixels.dtype).max)[pixels]
+        linear, lightness = _levels(np.iinfo(pixels.dtype).max)
+        if pixels.shape[-1] == 1:
+            return lightness[pixels]
+        linear = linear[pixels]
     else:
-        linear = _to_linear(pixels.astype("float32"))
+        linear = _to_linear(pixels.astype("float32"), np)
     if linear.shape[-1] == 3:
         linear = linear @ np.float32(_XYZ_FROM_RGB[1])[:, None]
-    return np.where(linear > _F_KNEE, 116.0 * np.cbrt(linear) - 16.0, 116.0 * _F_SLOPE * linear)
+    return _luminance_to_lightness(linear)
 
 
 @functools.cache
-def _linear_levels(top):
-    """float32 array (top + 1,): the linear value of each level from 0 to `top`."""
-    return _to_linear(np.arange(top + 1) / top).astype("float32")
+def _levels(top):
+    """Two float32 arrays (top + 1,): linear value and lightness of each level of gray from 0 to `top`."""
+    linear = _to_linear(np.arange(top + 1) / top, np).astype("float32")
+    return linear, _luminance_to_lightness(linear)
 
 
-def _to_linear(values):
-    """sRGB in [0, 1], an array -> linear in [0, 1]."""
-    return np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
+def _luminance_to_lightness(luminance):
+    """Y over white's, a float32 array -> L in [0, 100]."""
+    return np.where(luminance > _F_KNEE, 116.0 * np.cbrt(luminance) - 16.0, 116.0 * _F_SLOPE * luminance)
+
+
+def _to_linear(rgb, library):
+    """sRGB in [0, 1] -> linear light in [0, 1]."""
+    # As in `rgb_to_lab`, for the sake of gradients.
+    curved = ((library.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4
+    return library.where(rgb > 0.04045, curved, rgb / 12.92)
 
 
 def scale_lightness(lightness):
@@ -216,10 +234,11 @@ def join_lightness_ab(lightness, ab):
         ab: float tensor (..., 2), ab / AB_SCALE.
 
     Returns:
-        Float tensor (..., 3), sRGB in [0, 1]; colours that sRGB cannot show have lost chroma, not
+        float32 array (..., 3), sRGB in [0, 1]; colours that sRGB cannot show have lost chroma, not
         lightness. Not differentiable.
     """
-    lab = ops.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
+    lightness, ab = ops.convert_to_numpy(lightness), ops.convert_to_numpy(ab)
+    lab = np.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
     return lab_to_rgb(clip_to_gamut(lab))
 
 
@@ -237,25 +256,25 @@ def ab_bins():
     # In NumPy, since networks ask for the bins while a backend compiles them and computes nothing.
     levels = np.linspace(0.0, 1.0, 52)  # every fifth 8-bit step
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
-    ab = rgb2lab(cube).reshape(-1, 3)[:, 1:]
+    ab = rgb_to_lab(cube).reshape(-1, 3)[:, 1:]
     bins = (np.unique(np.rint(ab / AB_BIN_SIDE), axis=0) * AB_BIN_SIDE).astype("float32")
     bins.flags.writeable = False  # it is shared
     return bins
 
 
-def _lab_to_linear_rgb(lab):
+def _lab_to_linear_rgb(lab, library):
     """Lab (..., 3) -> linear RGB (..., 3), outside [0, 1] where sRGB cannot show the colour."""
     fy = (lab[..., 0] + 16.0) / 116.0
-    f = ops.stack([fy + lab[..., 1] / 500.0, fy, fy - lab[..., 2] / 200.0], axis=-1)
-    xyz = _f_inverse(f)
-    return _mix(xyz * ops.convert_to_tensor(_WHITE, dtype=xyz.dtype), _RGB_FROM_XYZ)
+    f = library.stack([fy + lab[..., 1] / 500.0, fy, fy - lab[..., 2] / 200.0], axis=-1)
+    xyz = _f_inverse(f, library)
+    return _mix(xyz * library.array(_WHITE, dtype=xyz.dtype), _RGB_FROM_XYZ, library)
 
 
-def _f_inverse(f, library=ops):
-    """CIE's f of X, Y or Z over white's -> that ratio; in keras.ops or in NumPy."""
+def _f_inverse(f, library):
+    """CIE's f of X, Y or Z over white's -> that ratio."""
     return library.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
 
 
-def _mix(channels, matrix):
+def _mix(channels, matrix, library):
     """Multiplies each (..., 3) vector by a 3x3 matrix."""
-    return ops.matmul(channels, ops.transpose(ops.convert_to_tensor(matrix, dtype=channels.dtype)))
+    return library.matmul(channels, library.transpose(library.array(matrix, dtype=channels.dtype)))

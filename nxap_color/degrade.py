@@ -3,7 +3,6 @@
 import io
 
 import numpy as np
-from keras import ops
 from PIL import Image
 from skimage.filters import gaussian
 
@@ -47,8 +46,8 @@ def degrade_photo(rgb, seed):
         uint8 array (H, W, 3); colours that do not exist at the new lightness have lost chroma.
     """
     lightness, ab = color.split_lightness_ab(rgb.astype("float32") / 255.0)
-    degraded = color.join_lightness_ab(degrade(ops.convert_to_numpy(lightness), seed), ab)
-    return np.uint8(np.rint(255.0 * ops.convert_to_numpy(degraded)))
+    degraded = color.join_lightness_ab(degrade(lightness, seed), ab)
+    return np.uint8(np.rint(255.0 * degraded))
 
 
 def _vignette(tones, side, rng):

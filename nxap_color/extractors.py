@@ -12,12 +12,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from nxap_color import color, pretrained
 from nxap_color.downloads import has_internet
 from nxap_color.efficientnet import lite0_encoder
 from nxap_color.files import FileError
+from nxap_color.inference import compile_network
 from nxap_color.strips import shrink
 
 BATCH_SIZE = 8
@@ -68,6 +69,7 @@ class Extractor:
             raise ValueError(f"An extractor answers (batch, features), {network.name} answers {answered}.")
         network.trainable = False
         self.network = network
+        self._answer = compile_network(network)
         self.black, self.white = black, white
         self.weights = weights
         self.name = network.name
@@ -100,7 +102,7 @@ class Extractor:
         gray = color.lightness_to_gray(color.rgb_to_lab(small)[..., :1])
         top, left = ((self.size - side) // 2 for side in inner)
         canvas = np.full((self.size, self.size, 3), 0.5, "float32")
-        canvas[top : top + inner[0], left : left + inner[1]] = ops.convert_to_numpy(gray)
+        canvas[top : top + inner[0], left : left + inner[1]] = gray
         return self.black + (self.white - self.black) * canvas
 
     def __call__(self, photos):
@@ -112,9 +114,9 @@ class Extractor:
         Returns:
             float32 array (photos, num_features).
         """
-        # predict_on_batch runs in inference mode: batch normalisation uses and keeps its statistics.
+        # In inference mode: batch normalisation uses and keeps its statistics.
         answers = [
-            self.network.predict_on_batch(np.stack([self.prepare(photo) for photo in batch]))
+            self._answer(np.stack([self.prepare(photo) for photo in batch]))
             for batch in (photos[start : start + BATCH_SIZE] for start in range(0, len(photos), BATCH_SIZE))
         ]
         return np.concatenate(answers) if answers else np.zeros((0, self.num_features), "float32")

@@ -1,9 +1,10 @@
 """Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from nxap_color.color import AB_SCALE, ab_bins
+from nxap_color.color import AB_SCALE, ab_bins, library_of
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
@@ -93,22 +94,25 @@ class GuidedUpsampling(keras.layers.Layer):
         """Fits ab as a linear function of lightness around each pixel.
 
         Args:
-            ab: tensor (batch, h, w, 2), ab units.
-            lightness: tensor (batch, h, w, 1), L in [0, 100].
+            ab: tensor or NumPy array (batch, h, w, 2), ab units.
+            lightness: the same (batch, h, w, 1), L in [0, 100].
 
         Returns:
-            Tensor (batch, h, w, 4): the slopes of a and b, and their offsets.
+            The same (batch, h, w, 4): the slopes of a and b, and their offsets.
         """
+        library = library_of(ab)
         mean_lightness, mean_ab = self._window_mean(lightness), self._window_mean(ab)
         variance = self._window_mean(lightness * lightness) - mean_lightness * mean_lightness
         covariance = self._window_mean(lightness * ab) - mean_lightness * mean_ab
-        slope = covariance / (ops.maximum(variance, 0.0) + self.epsilon)
+        slope = covariance / (library.maximum(variance, 0.0) + self.epsilon)
         offset = mean_ab - slope * mean_lightness
-        return ops.concatenate([self._window_mean(slope), self._window_mean(offset)], axis=-1)
+        return library.concatenate([self._window_mean(slope), self._window_mean(offset)], axis=-1)
 
     def _window_mean(self, x):
         """Mean over the window around each pixel; at the border over the part inside the picture."""
         side = 2 * self.radius + 1
+        if library_of(x) is np:
+            return _window_sum(x, side) / _window_sum(np.ones((1, *x.shape[1:3], 1), x.dtype), side)
         return ops.average_pool(x, side, strides=1, padding="same", data_format="channels_last")
 
     def compute_output_shape(self, ab_shape, lightness_shape):
@@ -116,6 +120,14 @@ class GuidedUpsampling(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "radius": self.radius, "epsilon": self.epsilon}
+
+
+def _window_sum(x, side):
+    """Adds up the `side` x `side` window around each pixel of an array (batch, h, w, channels)."""
+    border = side // 2
+    padded = np.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view
+    return windows(windows(padded, side, axis=1).sum(axis=-1), side, axis=2).sum(axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")

@@ -52,13 +52,7 @@ def _luma_chroma_from_rgb(matrix):
 
 def gray_to_lightness(gray):
     """Looks up the lightness of a gray: uint8 array (...), sRGB 0..255 -> float32 array (...), L 0..100."""
-    return _lightness_table()[gray]
-
-
-@functools.cache
-def _lightness_table():
-    levels = np.repeat(np.linspace(0.0, 1.0, 256, dtype="float32")[:, None], 3, axis=1)
-    return np.ascontiguousarray(color.rgb_to_lab(levels)[:, 0])
+    return color.find_lightness(gray[..., None])[..., 0]
 
 
 def ab_to_chroma(ab, gray, matrix):

@@ -55,8 +55,7 @@ def methods(colorizers, mean_ab):
         def colour(rgb):
             lightness, _ = color.split_lightness_ab(rgb.astype("float32") / 255.0)
             everywhere = np.broadcast_to(np.float32(ab) / color.AB_SCALE, (*rgb.shape[:2], 2))
-            coloured = np.asarray(color.join_lightness_ab(lightness, everywhere))
-            return np.uint8(np.rint(coloured * 255.0))
+            return np.uint8(np.rint(color.join_lightness_ab(lightness, everywhere) * 255.0))
 
         return colour
 

@@ -8,12 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color.files import FileError, make_folder
+from nxap_color.files import FileError
 from nxap_color.film_output import DEFAULT_CRF
-from nxap_color.image_io import Photo, count_pictures, read_pages, read_photo
-from nxap_color.image_output import write_pages, write_photo
-from nxap_color.jobs import plan
-from nxap_color.plotting import before_after
 from nxap_color.terminal import (
     EXTRACTOR_WEIGHTS_HELP,
     ends_politely,
@@ -54,63 +50,6 @@ def make_parser():
     return parser
 
 
-def colorize_file(colorizer, job, overwrite=False, crf=DEFAULT_CRF, quiet=True):
-    """Colours one photo, film or GIF, with all that belongs to it.
-
-    Args:
-        colorizer: `Colorizer`.
-        job: `Job`; the folder of its target is made if need be.
-        overwrite: whether outputs that exist are replaced; else only missing ones are written.
-        crf: quality of films, as in `film_output.video_codec`.
-        quiet: whether to leave out the progress bar of films and GIFs.
-
-    Returns:
-        List of texts on what could not be kept as it was.
-
-    Raises:
-        FileError: if the input cannot be read or the result cannot be written.
-    """
-    wanted = {path for path in job.outputs if overwrite or not path.exists()}
-    if job.kind == "photo":
-        return _colorize_photo(colorizer, job, wanted, quiet)
-    from nxap_color import animations, film_output, video  # here, for the sake of a quick --help
-
-    notes, is_gif = [], job.kind == "GIF"
-    if job.target in wanted and is_gif:
-        animations.colorize_animation(colorizer, job.source, job.target, quiet=quiet)
-    elif job.target in wanted:
-        notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
-    if job.compare in wanted and is_gif:
-        animations.compare_gifs(job.source, job.target, job.compare)
-    elif job.compare in wanted:
-        film_output.join_side_by_side(job.source, job.target, job.compare, crf)
-    return notes
-
-
-def _colorize_photo(colorizer, job, wanted, quiet):
-    """Colours what is in a photo's file, writes what of its outputs is in the set `wanted`; returns notes."""
-    notes, contents = [], count_pictures(job.source)
-    if job.target in wanted and contents.is_animation:
-        from nxap_color.animations import colorize_animation  # here, for the sake of a quick --help
-
-        colorize_animation(colorizer, job.source, job.target, quiet=quiet)
-    elif job.target in wanted and contents.count > 1:
-        pages = (_colorize_page(colorizer, page) for page in read_pages(job.source))
-        make_folder(job.target.parent)
-        write_pages(job.target, pages, contents.pixels)
-    elif job.target in wanted:
-        coloured = _colorize_page(colorizer, read_photo(job.source))
-        make_folder(job.target.parent)
-        notes = write_photo(job.target, coloured)
-    if job.compare in wanted:
-        write_photo(job.compare, Photo(before_after(read_photo(job.source).rgb, read_photo(job.target).rgb)))
-    return notes
-
-
-def _colorize_page(colorizer, photo):
-    return Photo(colorizer.colorize(photo.rgb), photo.alpha, photo.metadata)
-
-
 @dataclass
 class Report:
     """What has become of the jobs: the `Path`s of results that were written, and of inputs that failed."""
@@ -127,7 +66,7 @@ class Report:
 
 
 def run(jobs, colorizer, report, overwrite=False, crf=DEFAULT_CRF, quiet=False):
-    """Does the jobs one after the other; one that fails is named on stderr and does not stop the rest.
+    """Does the jobs; one that fails is named on stderr and does not stop the rest.
 
     Args:
         jobs: list of `Job`s.
@@ -137,22 +76,29 @@ def run(jobs, colorizer, report, overwrite=False, crf=DEFAULT_CRF, quiet=False):
         crf: quality of films, as in `film_output.video_codec`.
         quiet: whether to leave out progress bars, what was kept, and notes.
     """
-    # disable=None shows the bar only on a terminal.
-    for job in tqdm(jobs, unit="file", disable=True if quiet or len(jobs) < 2 else None):
-        if all(path.exists() for path in job.outputs) and not overwrite:
+    from nxap_color.workflow import colorize_files
+
+    def left_to_do():
+        for job in jobs:
+            if overwrite or not all(path.exists() for path in job.outputs):
+                yield job
+                continue
+            bar.update()
             if not quiet:
-                tqdm.write(f"kept {job.target}, which exists (--overwrite replaces it)")
-            continue
-        try:
-            for note in colorize_file(colorizer, job, overwrite, crf, quiet):
-                if not quiet:
-                    tqdm.write(f"note: {job.source}: {note}")
+                bar.write(f"kept {job.target}, which exists (--overwrite replaces it)")
+
+    # disable=None shows the bar only on a terminal.
+    with tqdm(total=len(jobs), unit="file", disable=True if quiet or len(jobs) < 2 else None) as bar:
+        for job, outcome in colorize_files(colorizer, left_to_do(), overwrite, crf, quiet):
+            bar.update()
+            if isinstance(outcome, Exception):
+                report.failed.append(job.source)
+                reason = outcome if isinstance(outcome, FileError) else _first_line(outcome)
+                bar.write(f"error: {job.source}: {reason}", file=sys.stderr)
+                continue
             report.written.append(job.target)
-        # Whatever one file does to a decoder or to the memory, the others are still to be done.
-        except Exception as error:
-            report.failed.append(job.source)
-            reason = error if isinstance(error, FileError) else _first_line(error)
-            tqdm.write(f"error: {job.source}: {reason}", file=sys.stderr)
+            for note in [] if quiet else outcome:
+                bar.write(f"note: {job.source}: {note}")
 
 
 def _first_line(error):
@@ -164,6 +110,8 @@ def _first_line(error):
 def main(arguments=None):
     """Runs the command line; returns 0 if all is done, 1 if some inputs failed, 2 for wrong usage."""
     args = make_parser().parse_args(arguments)
+    from nxap_color.jobs import plan  # here, for the sake of a quick --help
+
     for stream in (sys.stdout, sys.stderr):  # names of files in an old archive are not always UTF-8
         stream.reconfigure(errors="backslashreplace")
     jobs, refused, report = [], [], Report()
@@ -172,7 +120,7 @@ def main(arguments=None):
             jobs, refused = plan(args.inputs or [SAMPLE], args.output, args.compare)
             for source, reason in refused:
                 print(f"error: {source}: {reason}", file=sys.stderr)
-            start_quietly()
+            start_quietly(for_prediction=True)
             from nxap_color.colorizer import Colorizer
 
             colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)

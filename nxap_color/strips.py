@@ -2,10 +2,10 @@
 
 import cv2
 import numpy as np
-from keras import ops
+from PIL import Image
 
 # Above what a strip costs to set up, below what a processor's cache and small memories can take.
-STRIP_PIXELS = 2**20
+STRIP_PIXELS = 2**18
 
 
 def strips(height, width):
@@ -62,5 +62,7 @@ def enlarge(grid, size, rows):
 
 
 def _resize(pixels, size):
-    resized = ops.image.resize(pixels, size, "bilinear", antialias=True, data_format="channels_last")
-    return ops.convert_to_numpy(resized)
+    # Pillow weighs the pixels as TensorFlow does, with which training crops are made; OpenCV does not.
+    channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, -1, 0)]
+    resized = [channel.resize(size[::-1], Image.Resampling.BILINEAR) for channel in channels]
+    return np.stack([np.asarray(channel) for channel in resized], axis=-1)

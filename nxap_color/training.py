@@ -109,7 +109,7 @@ class SampleSheets(keras.callbacks.Callback):
         predicted = self.network(self.inputs, training=False)
         predicted = ops.image.resize(predicted, ops.shape(self.ab)[1:3], "bilinear")
         columns = [join_lightness_ab(self.lightness, ab) for ab in (0.0 * self.ab, predicted, self.ab)]
-        rows = list(zip(*(list(ops.convert_to_numpy(column)) for column in columns), strict=True))
+        rows = list(zip(*(list(column) for column in columns), strict=True))
         write_photo(self.folder / f"epoch_{epoch + 1:03d}.jpg", Photo(contact_sheet(rows)))
 
 

@@ -174,8 +174,8 @@ def find_chroma(colorizer, gray, ab, matrix):
     # As `GuidedUpsampling` does; OpenCV takes a tenth of the time for the part at full size.
     small = cv2.resize(gray, ab.shape[1::-1], interpolation=cv2.INTER_AREA)
     small = luma_chroma.gray_to_lightness(small)[None, ..., None]
-    coefficients = np.asarray(colorizer.upsampling.coefficients(ab[None], small))[0]
-    coefficients = cv2.resize(colorizer.gain * coefficients, gray.shape[::-1])
+    coefficients = colorizer.gain * colorizer.upsampling.coefficients(ab[None], small)[0]
+    coefficients = cv2.resize(coefficients, gray.shape[::-1])
     slopes, offsets = coefficients[..., :2], coefficients[..., 2:]
     ab = slopes * luma_chroma.gray_to_lightness(gray)[..., None] + offsets
     return luma_chroma.ab_to_chroma(ab, gray, matrix)

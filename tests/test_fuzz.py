@@ -32,8 +32,8 @@ from nxap_color import image_io
 from nxap_color.files import FileError
 from nxap_color.film_io import is_film, probe
 from nxap_color.jobs import plan
-from nxap_color.predict import colorize_file
 from nxap_color.terminal import start_quietly
+from nxap_color.workflow import colorize_files
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "photos" / "test" / "cat.jpg"
 STATUS = Path("/proc/self/status")
@@ -400,13 +400,13 @@ def colour_one(colorizer, path, data):
     """
     path.write_bytes(data)
     (job,), _ = plan([path])
-    try:
-        colorize_file(colorizer, job)
+    ((_, outcome),) = colorize_files(colorizer, [job])
+    if not isinstance(outcome, Exception):
         result, detail, fault = "picture", "", wrong_result(job)
-    except FileError as error:
-        result, detail, fault = "error", str(error), wrong_error(job, error)
-    except Exception:
-        fault = traceback.format_exc()
+    elif isinstance(outcome, FileError):
+        result, detail, fault = "error", str(outcome), wrong_error(job, outcome)
+    else:
+        fault = "".join(traceback.format_exception(outcome))
     found = {entry.name for entry in path.parent.iterdir()}
     if not fault and (stray := found - {job.source.name, job.target.name}):
         fault = f"there are other files: {stray}"

@@ -235,10 +235,6 @@ import numpy as np
 import keras
 from nxap_color.colorizer import Colorizer
 
-if keras.backend.backend() == "openvino":  # which rounds to bfloat16 where the processor is fast at that
-    import openvino
-    compile_model = openvino.compile_model
-    openvino.compile_model = lambda m, d: compile_model(m, d, {"INFERENCE_PRECISION_HINT": "f32"})
 given = np.load(sys.argv[1])
 colorizer = Colorizer.load(sys.argv[3])
 features = given["features"] if "features" in given else None

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nxap_color import models, predict
+from nxap_color import models, workflow
 from nxap_color.image_io import Photo, read_photo
 from nxap_color.image_output import write_photo
 from nxap_color.jobs import UsageError, plan
@@ -130,18 +130,18 @@ def test_what_exists_is_kept_and_named(run, photo, capsys):
 
 def test_a_stopped_folder_goes_on_where_it_was(run, photo_folder, monkeypatch):
     done = []
-    colorize_file = predict.colorize_file
 
-    def stop_after_four(colorizer, job, *options):
+    def stop_after_four(path, photo):
         if len(done) == 4:
             raise KeyboardInterrupt
-        done.append(job.target)
-        return colorize_file(colorizer, job, *options)
+        done.append(path)
+        return write_photo(path, photo)
 
-    monkeypatch.setattr(predict, "colorize_file", stop_after_four)
+    monkeypatch.setattr(workflow, "write_photo", stop_after_four)
     assert run(photo_folder) == 130
     times = {path: path.stat().st_mtime_ns for path in done}
-    monkeypatch.setattr(predict, "colorize_file", colorize_file)
+    assert len(times) == 4
+    monkeypatch.setattr(workflow, "write_photo", write_photo)
     assert run(photo_folder) == 0
     assert len(files_below(photo_folder.with_name("photos_color"))) == 12
     assert {path: path.stat().st_mtime_ns for path in done} == times

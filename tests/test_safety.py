@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nxap_color import predict
+from nxap_color import predict, workflow
 from nxap_color.colorizer import Colorizer
 from nxap_color.image_io import read_photo
 from nxap_color.jobs import plan
@@ -234,7 +234,7 @@ def test_what_nobody_expected_is_named_in_one_line(run, gray, tmp_path, monkeypa
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(predict, "colorize_file", fail)
+    monkeypatch.setattr(workflow, "read_photo", fail)
     gray.save(tmp_path / "a.jpg")
     assert run(tmp_path / "a.jpg") == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'a.jpg'}: {reason}\n"

@@ -1,0 +1,218 @@
+"""Colours files, one after the other; single photos so that reading, the network and writing overlap."""
+
+import itertools
+import operator
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nxap_color import animations, film_output, video
+from nxap_color.colorizer import as_pixels
+from nxap_color.files import make_folder
+from nxap_color.image_io import Contents, Photo, count_pictures, read_pages, read_photo
+from nxap_color.image_output import write_pages, write_photo
+from nxap_color.jobs import Job
+from nxap_color.plotting import before_after
+
+# So many photos are read, go through the network and are written together, unless they have more pixels.
+BATCH_PHOTOS = 8
+BATCH_PIXELS = 8_000_000
+# A photo larger than this has the memory for itself.
+LARGE_PIXELS = 16_000_000
+
+
+@dataclass
+class Task:
+    """A file on its way from reading to writing.
+
+    Attributes:
+        job: `Job`.
+        wanted: set of those of its outputs that are to be written.
+        contents: `Contents` of its source if that is a photo, else None.
+        photo: `Photo`, once it is read.
+        given: what the network is given of it, as from `Colorizer.network_input`.
+        ab: what the network answers, as from `Colorizer.predict_ab`.
+        outcome: None until it is done; then a list of notes, or the exception that ended it.
+    """
+
+    job: Job
+    wanted: set[Path]
+    contents: Contents | None
+    photo: Photo | None = None
+    given: np.ndarray | None = None
+    ab: np.ndarray | None = None
+    outcome: list | Exception | None = None
+
+    @property
+    def is_single_photo(self):
+        """Whether it is one photo that needs colour, as most are."""
+        return self.contents is not None and self.contents.count == 1 and self.job.target in self.wanted
+
+
+def colorize_files(colorizer, jobs, overwrite=False, crf=film_output.DEFAULT_CRF, quiet=True):
+    """Colours photos, films and GIFs, with all that belongs to them.
+
+    Args:
+        colorizer: `Colorizer`.
+        jobs: iterable of `Job`s, taken a few ahead; the folders of their targets are made if need be.
+        overwrite: whether outputs that exist are replaced; else only missing ones are written.
+        crf: quality of films, as in `film_output.video_codec`.
+        quiet: whether to leave out the progress bars of films and GIFs.
+
+    Yields:
+        For each job, in order, the job and a list of texts on what could not be kept as it was; or the job
+        and the exception that ended it: a `FileError` if its input cannot be read or its result cannot be
+        written. What one file does to a decoder or to the memory does not stop the others.
+    """
+    tasks = (_look_at(job, overwrite) for job in jobs)
+    for is_single, group in itertools.groupby(tasks, operator.attrgetter("is_single_photo")):
+        if is_single:
+            yield from _colorize_photos(colorizer, group)
+            continue
+        for task in group:
+            _try(_colorize_alone, task, colorizer, crf, quiet)
+            yield task.job, task.outcome
+
+
+def _look_at(job, overwrite):
+    """Finds out what kind of `Task` a `Job` is."""
+    wanted = {path for path in job.outputs if overwrite or not path.exists()}
+    if job.kind != "photo":
+        return Task(job, wanted, None)
+    contents = Contents(1, False, 0)  # of what cannot be read, which says why when it is tried in earnest
+    with suppress(Exception):
+        contents = count_pictures(job.source)
+    return Task(job, wanted, contents)
+
+
+def _try(step, task, *arguments):
+    """Takes a task a step further, unless it has ended before; with an exception it ends."""
+    if task.outcome is None:
+        try:
+            step(task, *arguments)
+        except Exception as error:
+            task.outcome = error
+
+
+def _colorize_alone(task, colorizer, crf, quiet):
+    """Colours a film, an animation or the pages of a photo, and compares what is to be compared."""
+    job, notes = task.job, []
+    is_animation = job.kind == "GIF" or task.contents is not None and task.contents.is_animation
+    if job.target in task.wanted and is_animation:
+        animations.colorize_animation(colorizer, job.source, job.target, quiet=quiet)
+    elif job.target in task.wanted and job.kind == "film":
+        notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
+    elif job.target in task.wanted:
+        pages = (Photo(colorizer.colorize(p.rgb), p.alpha, p.metadata) for p in read_pages(job.source))
+        make_folder(job.target.parent)
+        write_pages(job.target, pages, task.contents.pixels)
+    if job.compare in task.wanted and job.kind == "GIF":
+        animations.compare_gifs(job.source, job.target, job.compare)
+    elif job.compare in task.wanted and job.kind == "film":
+        film_output.join_side_by_side(job.source, job.target, job.compare, crf)
+    elif job.compare in task.wanted:
+        _write_comparison(job, read_photo(job.source), read_photo(job.target))
+    task.outcome = notes
+
+
+def _colorize_photos(colorizer, tasks):
+    """Colours single photos; while a batch goes through the network, others are read and written.
+
+    Args:
+        colorizer: `Colorizer`.
+        tasks: iterable of `Task`s.
+
+    Yields:
+        Pairs as `colorize_files` does.
+    """
+    reading, writing = deque(), deque()  # batches, each with what it waits for
+
+    def finished(batch):
+        return ((task.job, task.outcome) for task in batch if task.outcome is not None)
+
+    def settle(most):
+        """Lets no more than `most` batches be read and be written at the same time; yields what is done."""
+        while len(reading) > most:
+            batch, futures = reading.popleft()
+            _wait(futures)
+            _ask_network(colorizer, batch)
+            writing.append((batch, [pool.submit(_try, _write, task, colorizer) for task in batch]))
+        while len(writing) > most:
+            _wait(writing[0][1])
+            yield from finished(writing.popleft()[0])
+
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+    try:
+        for batch in _in_batches(tasks):
+            is_large = batch[0].contents.pixels > LARGE_PIXELS
+            yield from settle(0 if is_large else 1)
+            reading.append((batch, [pool.submit(_try, _read, task, colorizer) for task in batch]))
+            yield from settle(0 if is_large else 1)
+        yield from settle(0)
+    except KeyboardInterrupt:
+        # What is being written is finished and told, and no more is begun.
+        pool.shutdown(cancel_futures=True)
+        yield from itertools.chain.from_iterable(finished(batch) for batch, _ in writing)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _wait(futures):
+    for future in futures:
+        future.result()  # raises what `_try` lets through, such as KeyboardInterrupt
+
+
+def _in_batches(tasks):
+    """Yields lists of tasks that go together: up to BATCH_PHOTOS, of up to BATCH_PIXELS in all."""
+    batch, pixels = [], 0
+    for task in tasks:
+        if batch and (len(batch) == BATCH_PHOTOS or pixels + task.contents.pixels > BATCH_PIXELS):
+            yield batch
+            batch, pixels = [], 0
+        batch.append(task)
+        pixels += task.contents.pixels
+    if batch:
+        yield batch
+
+
+def _read(task, colorizer):
+    task.photo = read_photo(task.job.source)
+    task.given = colorizer.network_input(as_pixels(task.photo.rgb))
+
+
+def _ask_network(colorizer, batch):
+    """Lets the network colour those tasks of a batch that have been read."""
+    ready = [task for task in batch if task.outcome is None]
+    try:
+        features = colorizer.extractor([task.photo.rgb for task in ready]) if colorizer.extractor else None
+        answers = colorizer.predict_ab([task.given for task in ready], features=features)
+        for task, ab in zip(ready, answers, strict=True):
+            task.ab = ab
+    except Exception as error:
+        if len(ready) == 1:
+            ready[0].outcome = error
+        else:  # one of them is to blame
+            for task in ready:
+                _ask_network(colorizer, [task])
+
+
+def _write(task, colorizer):
+    coloured = Photo(
+        colorizer.merge(as_pixels(task.photo.rgb), task.ab), task.photo.alpha, task.photo.metadata
+    )
+    make_folder(task.job.target.parent)
+    notes = write_photo(task.job.target, coloured)
+    if task.job.compare in task.wanted:
+        _write_comparison(task.job, task.photo, coloured)
+    task.photo = task.given = task.ab = None  # of a batch that waits for its last one
+    task.outcome = notes
+
+
+def _write_comparison(job, before, after):
+    write_photo(job.compare, Photo(before_after(before.rgb, after.rgb)))
