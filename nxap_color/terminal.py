@@ -29,13 +29,20 @@ def start_quietly(for_prediction=False):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
+    with log_held_back():
+        import keras
+
+        keras.ops.zeros(1)  # the first operation starts the backend
+
+
+@contextlib.contextmanager
+def log_held_back():
+    """Keeps whatever is written to file descriptor 2 off the terminal; prints it after all on failure."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
-            import keras
-
-            keras.ops.zeros(1)  # the first operation starts the backend
+            yield
         except BaseException:
             held_back.seek(0)
             os.write(kept, held_back.read())
