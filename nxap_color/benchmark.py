@@ -1,21 +1,27 @@
-"""Measures the speed of a training, or of colouring a film: `python -m nxap_color.benchmark SOURCE`."""
+"""Measures how fast it all is on this machine: `python -m nxap_color.benchmark [SOURCE]`."""
 
 import itertools
 import math
 import os
 import platform
+import re
 import statistics
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+from tqdm import tqdm
+
+from nxap_color import photo_speed
 from nxap_color.film_io import is_film
 from nxap_color.terminal import start_quietly
 from nxap_color.train import make_parser
 
 REPEATS = 3
 BATCHES = 20
+FOLDERS = (50, 100)  # photos in each: memory must not grow with them
 FRAMES = 96  # of a film, for each step alone
 
 
@@ -144,10 +150,53 @@ def measure_film(path):
     return count, 1000 * count / milliseconds["all"], 1000 * count / milliseconds["plain"], steps
 
 
+def describe_machine():
+    """Says in a line what figures are measured on."""
+    processor, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.exists() and (found := re.search(r"model name\s*: (.*)", info.read_text())):
+        processor = found[1]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("keras", *photo_speed.installed_backends()))
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{processor}, {os.cpu_count()} cores, {system}, {versions}"
+
+
+def measure_photos():
+    """Measures how photos are coloured, on each backend that is installed.
+
+    Yields:
+        Rows of text: what was measured, and a figure for each backend.
+    """
+    backends = photo_speed.installed_backends()
+    yield ["", *backends]
+    processes = [photo_speed.measure_process(backend) for backend in backends]
+    yield ["1 megapixel, whole process, s", *(f"{seconds:.1f}" for seconds, _ in processes)]
+    yield ["    peak memory, MB", *(f"{peak:.0f}" for _, peak in processes)]
+    for count in FOLDERS:
+        folders = [photo_speed.measure_folder(backend, count) for backend in backends]
+        yield [f"{count} of 1 megapixel, photos/s", *(f"{rate:.1f}" for rate, _ in folders)]
+        yield ["    peak memory, MB", *(f"{peak:.0f}" for _, peak in folders)]
+    measured = [photo_speed.steps_of(backend) for backend in backends]
+    for size in photo_speed.SIZES:
+        columns = [steps[size] for steps in measured]
+        inner = [sum(steps.values()) - steps["decoding"] - steps["encoding"] for steps in columns]
+        yield [f"{size}, but for decoding and encoding, ms", *(f"{1000 * total:.0f}" for total in inner)]
+        for step in columns[0]:
+            yield [f"    {step}", *(f"{1000 * steps[step]:.0f}" for steps in columns)]
+
+
+def print_photos():
+    """Prints what `measure_photos` finds out."""
+    # disable=None shows the bar only on a terminal.
+    with tqdm(measure_photos(), unit="row", leave=False, disable=None) as rows:
+        for label, *figures in rows:
+            rows.write(f"{label:43}" + "".join(f"{figure:>12}" for figure in figures))
+    print(flush=True)
+
+
 def print_film(path):
     """Prints what `measure_film` finds out; returns the exit status."""
     count, speed, plain, steps = measure_film(path)
-    print(f"{path.name}, {count} frames, on {os.cpu_count()} cores ({platform.machine()}):")
+    print(f"{path.name}, {count} frames:")
     print(f"  coloured          {speed:8.1f} frames/s, everything included")
     print(f"  ffmpeg alone      {plain:8.1f} frames/s, decoding and encoding the same film")
     print("Each step alone, milliseconds per frame (they overlap):")
@@ -156,24 +205,10 @@ def print_film(path):
     return 0
 
 
-def main(arguments=None):
-    """Runs the command line, which takes the options of `train`; returns 0, or 2 for wrong usage."""
-    parser = make_parser()
-    parser.prog = "python -m nxap_color.benchmark"
-    parser.description = (
-        "Measure the speed of a training with these settings, without training; or, if SOURCE is a film, "
-        "the speed of colouring it."
-    )
-    args = parser.parse_args(arguments)
-    try:
-        start_quietly()
-        if is_film(args.source[0]):
-            return print_film(Path(args.source[0]))
-        rates = measure(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.arch} at {args.image_size} px on {os.cpu_count()} cores ({platform.machine()}), photos/s:")
+def print_training(args):
+    """Prints what `measure` finds out; returns the exit status."""
+    rates = measure(args)
+    print(f"Training {args.arch} at {args.image_size} px, photos/s:")
     pipeline, step, forward = rates["pipeline"], rates["step"], rates["prediction"]
     print(f"  pipeline alone {pipeline:8.0f}")
     print(f"  training step  {step:8.0f}")
@@ -184,6 +219,30 @@ def main(arguments=None):
         gain = 1 + step / extractor
         print(f"Found once and not in every epoch they make a training {gain:.1f} times as fast.")
     return 0
+
+
+def main(arguments=None):
+    """Runs the command line, which takes the options of `train`; returns 0, or 2 for wrong usage."""
+    parser = make_parser(num_sources="*")
+    parser.prog = "python -m nxap_color.benchmark"
+    parser.description = (
+        "Measure how fast photos are coloured and networks are trained here, in some minutes. With a SOURCE "
+        "only the speed of a training on it, with these settings; or, if SOURCE is a film, of colouring it."
+    )
+    args = parser.parse_args(arguments)
+    try:
+        print(describe_machine(), flush=True)
+        if not args.source:
+            args.source, args.validation = [str(photo_speed.SAMPLES / "train")], 0.2
+            # Before Keras is here: to the memory of a process that of the one which started it is added.
+            print_photos()
+        start_quietly()
+        if is_film(args.source[0]):
+            return print_film(Path(args.source[0]))
+        return print_training(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def compile_network(network):
         graph = ov.Model([answer.output], parameters)
         compiled = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except Exception as error:  # of many types, from Keras and from OpenVINO
-        reason = str(error).strip().split("\n")[0]
+        reason = " ".join(str(error).split())[:300]
         raise BackendError(
             f"OpenVINO cannot run {network.name} ({reason}): set KERAS_BACKEND=tensorflow."
         ) from error

@@ -22,15 +22,24 @@ LOSS_NAMES = ("huber", "mse", "moments", "bins")
 EXTRACTOR_NAMES = ("inception_v3", "inception_resnet_v2", "efficientnet_lite0")
 
 
-def make_parser():
-    """Builds the parser of the command line; `--help` shows the meaning and the defaults."""
+def make_parser(num_sources="+"):
+    """Builds the parser of the command line; `--help` shows the meaning and the defaults.
+
+    Args:
+        num_sources: how many SOURCEs there may be, as the `nargs` of `argparse`.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m nxap_color.train",
         description="Train a network that colours gray photos, on colour photos.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("source", nargs="+", metavar="SOURCE", help="folder or zip of photos (several mix), or tfds:NAME")
+    add(
+        "source",
+        nargs=num_sources,
+        metavar="SOURCE",
+        help="folder or zip of photos (several mix), or tfds:NAME",
+    )
     add("--arch", choices=("autoencoder", "fusion", "unet"), default="unet", help="the network")
     add(
         "--extractor",

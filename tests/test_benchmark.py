@@ -18,7 +18,7 @@ def test_all_figures_are_printed(photo_folder, capsys):
     arguments = ["--arch", "autoencoder", "--image-size", "32", "--batch-size", "2", "--validation", "0.3"]
     assert main([str(photo_folder), *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
-    pipeline, step, ratio, prediction = (float(line[16:].split()[0]) for line in lines[1:])
+    pipeline, step, ratio, prediction = (float(line[16:].split()[0]) for line in lines[2:])
     assert pipeline > 0 and step > 0 and prediction > 0
     assert ratio == pytest.approx(pipeline / step, rel=0.1)
 
