@@ -17,8 +17,8 @@ _PARTS = (
     "notebooks",
     "data",
     "saved_models",
+    "tests",
 )
-_PARTS += ("tests",)
 _JUNK = ("__pycache__", "*.egg-info", "*_color.*", "*_color_compare.*", ".*", "*.pyc")
 _LARGE = 200_000_000  # bytes, more than most places take
 

@@ -1,6 +1,7 @@
 """What the notebooks need of Jupyter: a quiet start, tables, films that play, and a slider."""
 
 import base64
+import copy
 import tempfile
 import warnings
 from pathlib import Path
@@ -92,16 +93,20 @@ def explore_vividness(colorizer, photo):
     """Lets the amount of colour be moved by a slider; without the package ipywidgets shows five of them.
 
     Args:
-        colorizer: `Colorizer`, whose `vividness` is changed.
+        colorizer: `Colorizer`; it is left as it is.
         photo: uint8 array (H, W, 3).
 
     Returns:
         A widget, or a `matplotlib.figure.Figure`.
     """
 
+    from nxap_color.colorizer import MAX_VIVIDNESS  # here, since it brings Keras
+
+    other = copy.copy(colorizer)
+
     def colour(vividness):
-        colorizer.vividness = vividness
-        return colorizer.colorize(photo)
+        other.vividness = vividness
+        return other.colorize(photo)
 
     try:
         from ipywidgets import FloatSlider, interactive
@@ -112,7 +117,7 @@ def explore_vividness(colorizer, photo):
             [f"vividness {step:g}" for step in _SLIDER_STEPS],
             columns=5,
         )
-    slider = FloatSlider(value=1.0, min=0.0, max=2.0, step=0.1, continuous_update=False)
+    slider = FloatSlider(value=1.0, min=0.0, max=MAX_VIVIDNESS, step=0.1, continuous_update=False)
     return interactive(
         lambda vividness: display(plotting.show_pictures([colour(vividness)])), vividness=slider
     )
