@@ -75,7 +75,7 @@ def measure(args):
     )
     fetch = iter(batches).__next__
     pipeline = images_per_second(fetch, args.batch_size)
-    lightness, ab = fetch()
+    lightness, ab = (tensor.numpy() for tensor in fetch())  # which every backend takes
     del fetch  # and with it the threads that would go on fetching ahead
     model = build_model(args, extractor)
     trainer = compile_trainer(model, args, steps=1000, batches=batches)

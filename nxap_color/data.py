@@ -6,6 +6,7 @@ Broken and gray photos are left out and counted; `sources.load_photos` makes the
 that fuses in what another one says about the photo, batches are ((lightness, features), ab).
 """
 
+import contextlib
 import os
 
 import keras
@@ -14,6 +15,12 @@ import tensorflow as tf
 
 from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
 from nxap_color.degrade import degrade
+
+if keras.backend.backend() != "tensorflow":
+    # TensorFlow then only reads photos, on the processor; it would take the memory of graphics cards from the
+    # library that computes on them.
+    with contextlib.suppress(RuntimeError):  # it has started already
+        tf.config.set_visible_devices([], "GPU")
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
 # 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 parted
@@ -229,14 +236,21 @@ def _degrade_some(lightness, share, seed):
 
 def _to_lightness_ab(batches):
     """(names, rgb) -> (names, lightness, ab)."""
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() not in ("tensorflow", "jax"):
         raise ValueError(
-            f"The training pipeline needs Keras on TensorFlow, received {keras.backend.backend()}. "
+            f"The training pipeline needs Keras on TensorFlow or JAX, received {keras.backend.backend()}. "
             "Set KERAS_BACKEND=tensorflow."
         )
-    return batches.map(
-        lambda names, rgb: (names, *split_lightness_ab(rgb)), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    def split(names, rgb):
+        if keras.backend.backend() == "tensorflow":
+            return names, *split_lightness_ab(rgb)
+        # JAX cannot compute inside a pipeline of TensorFlow's, but NumPy can.
+        parts = tf.numpy_function(split_lightness_ab, (rgb,), (tf.float32, tf.float32))
+        shapes = [(*rgb.shape[:-1], channels) for channels in (1, 2)]
+        return names, *map(tf.ensure_shape, parts, shapes)
+
+    return batches.map(split, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _for_fit(batches, features):

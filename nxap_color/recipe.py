@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from importlib import metadata
 
 import keras
 import tensorflow as tf
@@ -33,6 +34,9 @@ def make_recipe(args, model, photos, steps, mean_ab, history, origins):
     Returns:
         A dict of plain JSON values.
     """
+    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
+    if keras.backend.backend() == "jax":
+        versions["jax"] = metadata.version("jax")
     best = min(history, key=lambda row: float(row["val_loss"]))
     return {
         "arguments": training.plain_arguments(vars(args)),
@@ -52,16 +56,15 @@ def make_recipe(args, model, photos, steps, mean_ab, history, origins):
         "cpu_minutes": round(sum(float(row["cpu_seconds"]) for row in history) / 60, 1),
         "best_epoch": {key: float(value) for key, value in best.items()},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {device_names()}",
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-        },
+        "versions": {"python": platform.python_version(), **versions},
         "finished": time.strftime("%Y-%m-%d"),
     }
 
 
 def device_names():
-    """Says in a word or two what TensorFlow computes on, beside the processor."""
-    gpus = tf.config.list_physical_devices("GPU")
+    """Says in a word or two what Keras computes on, beside the processor."""
+    if keras.backend.backend() == "jax":  # whose cards TensorFlow need not know
+        gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
+    else:
+        gpus = tf.config.list_physical_devices("GPU")
     return f"{len(gpus)} GPU" if gpus else "no GPU"

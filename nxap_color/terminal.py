@@ -14,15 +14,16 @@ import warnings
 EXTRACTOR_WEIGHTS_HELP = "file of weights for the frozen network whose features the model fuses, if it does"
 
 
-def start_quietly(for_prediction=False):
+def start_quietly(for_prediction=False, prepare=None):
     """Starts Keras and its backend with their log lines kept off the terminal.
 
-    Native code writes them to file descriptor 2 before any Python setting applies; they tell a user who
-    colours a photo nothing. If the start fails, they are printed after all.
+    Native code writes them to file descriptors 1 and 2 before any Python setting applies; they tell a user
+    who colours a photo nothing. If the start fails, they are printed after all.
 
     Args:
         for_prediction: whether to prefer OpenVINO, which cannot train but is there in half the time, if it
             is installed and the user has not set KERAS_BACKEND.
+        prepare: function to call when Keras is imported and its backend has not computed anything yet.
     """
     if for_prediction and "keras" not in sys.modules and importlib.util.find_spec("openvino"):
         os.environ.setdefault("KERAS_BACKEND", "openvino")
@@ -32,24 +33,29 @@ def start_quietly(for_prediction=False):
     with log_held_back():
         import keras
 
+        if prepare:
+            prepare()
         keras.ops.zeros(1)  # the first operation starts the backend
 
 
 @contextlib.contextmanager
 def log_held_back():
-    """Keeps whatever is written to file descriptor 2 off the terminal; prints it after all on failure."""
-    kept = os.dup(2)
+    """Keeps what is written to file descriptors 1 and 2 off the terminal; prints it after all on failure."""
+    sys.stdout.flush()  # what was printed before is none of it
+    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
+        for descriptor in kept:
+            os.dup2(held_back.fileno(), descriptor)
         try:
             yield
         except BaseException:
             held_back.seek(0)
-            os.write(kept, held_back.read())
+            os.write(kept[2], held_back.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            for descriptor, former in kept.items():
+                os.dup2(former, descriptor)
+                os.close(former)
 
 
 @contextlib.contextmanager

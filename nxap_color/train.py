@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from nxap_color.processes import find_place, is_of_jax, require_jax, watched
 from nxap_color.terminal import (
     EXTRACTOR_WEIGHTS_HELP,
     not_negative,
@@ -86,6 +87,7 @@ def make_parser(num_sources="+"):
     add("--min-crop", type=number_between(0.1, 1), default=0.6, help="smallest crop, as a share of the photo")
     add("--validation", type=positive_float, default=0.02, help="share of the photos kept for validation")
     add("--seed", type=int, default=0, help="decides split, order, crops and initial weights")
+    add("--distribute", action="store_true", help="use all devices, of all processes that were started")
     add("--sample-every", type=positive, default=5, help="epochs between two sample pictures")
     add("--output", type=Path, default=Path("runs/model.keras"), help="where the best epoch is saved")
     add("--resume", action="store_true", help="go on with this run where it was stopped")
@@ -104,7 +106,7 @@ def train(args):
         args: the namespace of `make_parser`.
 
     Returns:
-        The recipe, a dict.
+        The recipe, a dict; None in all but the first of several processes.
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError: for arguments or photos that cannot be used.
@@ -112,7 +114,7 @@ def train(args):
     """
     import keras
 
-    from nxap_color import data, models, pretrained, training
+    from nxap_color import data, distribute, models, pretrained, training
     from nxap_color.features import PhotoFeatures, cache_name
     from nxap_color.recipe import make_recipe
     from nxap_color.sources import load_photos
@@ -121,10 +123,17 @@ def train(args):
     # Keras cannot know how many photos the pipeline leaves out, and takes the end of a pass for a lack.
     warnings.filterwarnings("ignore", message="Your input ran out of data")
     keras.utils.set_random_seed(args.seed)
-    run = training.Run(args.output)
+    world = distribute.find_world() if args.distribute else distribute.World()
+    if args.distribute:
+        world.say(world.describe())
+    world.require_even(args.batch_size)
+    run = training.Run(args.output, world)
     first_epoch = run.resume(vars(args)) if args.resume else 0
+    arguments = {**training.plain_arguments(vars(args)), "source": None, "output": None}  # paths may differ
+    world.require_same(arguments=arguments, progress=first_epoch)
     extractor = load_extractor(args)
-    model = build_model(args, extractor)
+    with world.scope():
+        model = build_model(args, extractor)
     # How the weights that the run starts from came about, so that the whole way can be gone again.
     origins = {
         "init": models.load_recipe(args.init) if args.init else None,
@@ -133,36 +142,42 @@ def train(args):
     }
     photos = load_photos(args.source, args.validation, args.seed)
     data.require_usable(photos)
+    world.require_same(photos=photos.digest)
     if not args.resume:  # only now, since it clears what an earlier run left
         run.start(vars(args), args.overwrite)
-    print(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.", flush=True)
+    world.say(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.")
     steps = args.steps or max(1, photos.num_train // args.batch_size)
     size = (args.image_size, args.image_size)
     features = None
     if extractor:
         folder = args.output.parent / cache_name(extractor, photos, args.source)
-        features = PhotoFeatures(extractor, photos, folder)
-        print(f"Features of {features.num_found} photos found in {features.seconds:.0f} s, kept in {folder}.")
+        with world.first_goes_ahead():
+            features = PhotoFeatures(extractor, photos, folder)
+        found = f"Features of {features.num_found} photos found in {features.seconds:.0f} s"
+        world.say(f"{found}, kept in {folder}.")
         if features.num_found:
             saved = steps * args.batch_size * features.seconds / features.num_found
-            print(f"Finding them in every epoch would take {saved:.0f} s more of each.", flush=True)
+            world.say(f"Finding them in every epoch would take {saved:.0f} s more of each.")
     batches = data.training_batches(
         photos, size, args.batch_size, steps, args.seed, first_epoch, args.degraded, args.min_crop, features
     )
     validation = data.validation_batches(photos, size, args.batch_size, features)
     # For the colours of the photos, which have to be the same ones after a stop.
     from_the_start = data.training_batches(photos, size, args.batch_size, steps, args.seed)
-    # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
-    trainer = compile_trainer(model, args, steps, from_the_start)
-    trainer.fit(
-        batches,
-        epochs=args.epochs,
-        steps_per_epoch=steps,
-        validation_data=validation,
-        callbacks=run.callbacks(model, validation, args.sample_every),
-        shuffle=False,  # the pipeline does
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    with world.scope():
+        # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
+        trainer = compile_trainer(model, args, steps, from_the_start)
+        trainer.fit(
+            world.share(batches),
+            epochs=args.epochs,
+            steps_per_epoch=steps,
+            validation_data=world.share(validation),
+            callbacks=run.callbacks(model, validation, args.sample_every),
+            shuffle=False,  # the pipeline does
+            verbose=(1 if sys.stdout.isatty() else 2) if world.is_first else 0,
+        )
+    if not world.is_first:
+        return None
     last_loss = float(run.history()[-1]["loss"])
     if not math.isfinite(last_loss):
         run.forget()
@@ -172,17 +187,40 @@ def train(args):
     if args.average:
         pretrained.average_weights([args.output, *args.average]).save(args.output)
     recipe = make_recipe(args, model, photos, steps, data.mean_ab(from_the_start), run.history(), origins)
+    recipe |= world.record()
     run.finish(recipe)
     return recipe
 
 
 def main(arguments=None):
-    """Runs the command line; returns 0, 1 if the loss exploded, 2 for wrong usage, 130 if it was stopped."""
+    """Runs the command line; returns 0, 1 if the loss exploded or another process died, 2 for wrong usage,
+    130 if it was stopped.
+    """
     args = make_parser().parse_args(arguments)
     try:
-        start_quietly()
+        require_jax()
+        index, count = find_place() if args.distribute else (0, 1)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return watched(lambda: run_and_report(args), index, count) if count > 1 else run_and_report(args)
+
+
+def run_and_report(args):
+    """Trains, and says how it ended; returns the exit status."""
+
+    def prepare():
+        from nxap_color import data, distribute  # noqa: F401 - TensorFlow is noisy, too, when it starts
+
+        if args.distribute:
+            distribute.join()
+
+    try:
+        start_quietly(prepare=prepare)
         recipe = train(args)
     except (ValueError, OSError) as error:
+        if is_of_jax(error):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
@@ -191,11 +229,12 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("stopped; the same command with --resume goes on after the last epoch", file=sys.stderr)
         return 130
-    best = recipe["best_epoch"]
-    print(
-        f"wrote {args.output} after {recipe['minutes']} minutes; on the validation photos: "
-        f"ab error {best['val_ab_error']:.2f}, chroma ratio {best['val_chroma_ratio']:.2f}"
-    )
+    if recipe:
+        best = recipe["best_epoch"]
+        print(
+            f"wrote {args.output} after {recipe['minutes']} minutes; on the validation photos: "
+            f"ab error {best['val_ab_error']:.2f}, chroma ratio {best['val_chroma_ratio']:.2f}"
+        )
     return 0
 
 

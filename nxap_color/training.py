@@ -7,16 +7,18 @@ import shutil
 import time
 from pathlib import Path
 
+import h5py
 import keras
 from keras import ops
 
 from nxap_color.color import join_lightness_ab
+from nxap_color.distribute import World
 from nxap_color.image_io import Photo
 from nxap_color.image_output import write_photo
 from nxap_color.plotting import contact_sheet
 
 # Arguments that may differ between the start of a run and its --resume.
-_FREE_ON_RESUME = ("resume", "overwrite", "sample_every")
+_FREE_ON_RESUME = ("resume", "overwrite", "sample_every", "distribute")
 
 
 class EncoderAdam(keras.optimizers.Adam):
@@ -99,18 +101,26 @@ class SampleSheets(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every = every
         batch = next(iter(batches))
-        self.inputs, self.ab = keras.tree.map_structure(lambda tensor: tensor[:num_photos], batch)
+        self.inputs, self.ab = keras.tree.map_structure(lambda tensor: tensor[:num_photos].numpy(), batch)
         self.lightness = keras.tree.flatten(self.inputs)[0]
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        predicted = self.network(self.inputs, training=False)
+        predicted = self._predict()
         predicted = ops.image.resize(predicted, ops.shape(self.ab)[1:3], "bilinear")
         columns = [join_lightness_ab(self.lightness, ab) for ab in (0.0 * self.ab, predicted, self.ab)]
         rows = list(zip(*(list(column) for column in columns), strict=True))
         write_photo(self.folder / f"epoch_{epoch + 1:03d}.jpg", Photo(contact_sheet(rows)))
+
+    def _predict(self):
+        """The network's answer, without the other processes that may share its weights."""
+        weights = [
+            [ops.convert_to_numpy(variable) for variable in variables]
+            for variables in (self.network.trainable_variables, self.network.non_trainable_variables)
+        ]
+        return self.network.stateless_call(*weights, self.inputs, training=False)[0]
 
 
 class Run:
@@ -121,20 +131,23 @@ class Run:
 
     Args:
         output: FILE.keras.
+        world: `distribute.World`, of which the first process writes the files and the others read them;
+            without it the only one.
 
     Raises:
         ValueError: if `output` does not end in .keras.
     """
 
-    def __init__(self, output):
+    def __init__(self, output, world=None):
         self.output = Path(output)
+        self.world = world or World()
         if self.output.suffix != ".keras":
             raise ValueError(f"A model file ends in .keras, received {output}.")
         self.log = self.output.with_suffix(".csv")
         self.state = self.output.with_suffix(".resume")
 
     def start(self, arguments, overwrite=False):
-        """Clears the place for a new run.
+        """Clears the place for a new run; the first process does, for all.
 
         Args:
             arguments: dict of what the run was started with, kept for `resume`.
@@ -143,6 +156,8 @@ class Run:
         Raises:
             ValueError: if a model stands there and may not be replaced.
         """
+        if not self.world.is_first:
+            return
         if self.state.exists() and not overwrite:
             raise ValueError(f"{self.output} was stopped: --resume goes on with it, --overwrite starts anew.")
         if self.output.exists() and not overwrite:
@@ -166,7 +181,8 @@ class Run:
             ValueError: if there is no such run, or it was started with other arguments.
         """
         if not (self.state / "arguments.json").exists():
-            raise ValueError(f"There is no stopped run at {self.output}: leave out --resume to start one.")
+            hint = "leave out --resume to start one" if self.world.is_first else "share or copy its folder"
+            raise ValueError(f"There is no stopped run at {self.output}: {hint}.")
         before = json.loads((self.state / "arguments.json").read_text(encoding="utf-8"))
         now = plain_arguments(arguments)
         changed = [
@@ -178,13 +194,25 @@ class Run:
             raise ValueError(f"A run goes on with the arguments of its start; not so {', '.join(changed)}.")
         progress = self.state / "state" / "training_metadata.json"
         first_epoch = json.loads(progress.read_text(encoding="utf-8"))["epoch"] if progress.exists() else 0
+        if not self.world.is_first:
+            return first_epoch
         if not first_epoch:  # what a stop within the first epoch has left of its weights
             shutil.rmtree(self.state / "state", ignore_errors=True)
+        elif self.world.processes > 1:
+            self._repair_weights()
         # An epoch that was logged but not kept before the stop is trained, and logged, again.
         lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True) if self.log.exists() else []
         if lines:
             self.log.write_text("".join(lines[: 1 + first_epoch]), encoding="utf-8")
         return first_epoch
+
+    def _repair_weights(self):
+        """Does what Keras does on finding weights half written, before several processes do."""
+        weights = self.state / "state" / "latest.weights.h5"
+        try:
+            h5py.File(weights).close()
+        except OSError:
+            shutil.copyfile(f"{weights}.bkp", weights)
 
     def history(self):
         """Reads the log: a list of dicts, one an epoch, the values as text."""
@@ -204,18 +232,22 @@ class Run:
         Returns:
             List of Keras callbacks.
         """
+        state = str(self.state / "state")
+        if not self.world.is_first:
+            # It loads, which all have to do together, and never saves.
+            load = keras.callbacks.BackupAndRestore(state, save_freq=2**62)
+            return [load, keras.callbacks.TerminateOnNaN()]
         best = min((float(row["val_loss"]) for row in self.history()), default=None)
-        return [
+        callbacks = [
             EpochSeconds(),
             SaveBest(network, self.output, best),
             SampleSheets(network, validation, self.output.with_suffix(".samples"), sample_every),
             keras.callbacks.CSVLogger(str(self.log), append=True),
             keras.callbacks.TerminateOnNaN(),
             # Kept until `finish`, and twice, so that a stop at any moment leaves a state to go on from.
-            keras.callbacks.BackupAndRestore(
-                str(self.state / "state"), double_checkpoint=True, delete_checkpoint=False
-            ),
+            keras.callbacks.BackupAndRestore(state, double_checkpoint=True, delete_checkpoint=False),
         ]
+        return self.world.alone(callbacks)
 
     def finish(self, recipe):
         """Writes the recipe beside the model and removes what only `resume` needed."""
