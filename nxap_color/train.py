@@ -75,6 +75,12 @@ def make_parser(num_sources="+"):
     add("--batch-size", type=positive, default=32, help="photos in a step")
     add("--epochs", type=positive, default=10, help="how often the validation photos are looked at")
     add("--steps", type=positive, help="steps in an epoch; without it one pass over the photos")
+    add(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="what most layers compute in; the weights, and the model saved, are float32",
+    )
     add("--learning-rate", type=positive_float, default=8e-4, help="highest rate, which then falls to 0")
     add(
         "--encoder-rate",

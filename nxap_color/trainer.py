@@ -6,6 +6,9 @@ import keras
 
 from nxap_color import data, extractors, losses, metrics, models, pretrained, training
 
+# Layers that answer: half precision would round colours to steps of half an ab unit.
+_IN_FLOAT32 = ("ab", "ab_bins")
+
 
 def load_extractor(args):
     """Loads the frozen network whose features the network that `args` names takes; None if it takes none.
@@ -34,7 +37,8 @@ def build_model(args, extractor=None):
         extractor: as from `load_extractor`.
 
     Returns:
-        A `keras.Model`, the first blocks of its encoder not trainable if `args.freeze` says so.
+        A `keras.Model`, the first blocks of its encoder not trainable if `args.freeze` says so; it computes
+        in `args.precision`.
 
     Raises:
         ValueError: if the weights are missing or belong to another network.
@@ -66,6 +70,9 @@ def build_model(args, extractor=None):
     if args.init:
         pretrained.copy_weights(models.load_model(args.init), model)
     pretrained.freeze_encoder(model, args.freeze)
+    for layer in model.layers:
+        if layer.name not in _IN_FLOAT32:
+            layer.dtype_policy = args.precision
     return model
 
 
@@ -92,8 +99,11 @@ def compile_trainer(model, args, steps, batches):
         outputs = keras.layers.Concatenate(name="ab_and_bins")([outputs, model.get_layer("ab_bins").output])
         prior = data.ab_histogram(batches)
     trainer = keras.Model(model.inputs, outputs, name=f"{model.name}_trainer")
+    optimizer = training.EncoderAdam(rate, encoder_rate)
+    if args.precision == "mixed_float16":  # whose smallest numbers are too large for some gradients
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
-        optimizer=training.EncoderAdam(rate, encoder_rate),
+        optimizer=optimizer,
         loss=losses.make_loss(args.loss, prior),
         metrics=[metrics.AbError(), metrics.ChromaRatio()],
     )

@@ -1,5 +1,6 @@
 """What a training run needs around `fit`: two learning rates, callbacks, and a state to resume from."""
 
+import contextlib
 import csv
 import json
 import os
@@ -61,6 +62,19 @@ class EpochSeconds(keras.callbacks.Callback):
         logs["cpu_seconds"] = time.process_time() - self._start[1]
 
 
+@contextlib.contextmanager
+def in_float32(network):
+    """Has all layers of a network compute in float32 for a while, so that a file of it says so."""
+    policies = [layer.dtype_policy for layer in network.layers]
+    for layer in network.layers:
+        layer.dtype_policy = "float32"
+    try:
+        yield
+    finally:
+        for layer, policy in zip(network.layers, policies, strict=True):
+            layer.dtype_policy = policy
+
+
 class SaveBest(keras.callbacks.Callback):
     """Saves the network alone, without optimizer and loss, whenever the validation loss falls.
 
@@ -80,7 +94,8 @@ class SaveBest(keras.callbacks.Callback):
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
             partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}.keras")
-            self.network.save(partial)
+            with in_float32(self.network):
+                self.network.save(partial)
             partial.replace(self.path)
 
 

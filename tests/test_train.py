@@ -16,6 +16,7 @@ from nxap_color import models
 from nxap_color.colorizer import Colorizer
 from nxap_color.extractors import ExtractorError
 from nxap_color.train import main, make_parser
+from nxap_color.trainer import build_model
 from nxap_color.training import EncoderAdam, Run
 
 TINY = [
@@ -227,6 +228,20 @@ def test_every_loss_trains_a_network_that_predicts_ab(loss, photo_folder, tmp_pa
     assert float(log_of(output)[0]["val_ab_error"]) > 0.0
     answer = np.asarray(models.load_model(output)(np.zeros((1, 32, 32, 1), "float32")))
     assert answer.shape == (1, 8, 8, 2) and np.abs(answer).max() < 1.0
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_what_is_trained_in_mixed_precision_is_saved_in_float32(precision, photo_folder, tmp_path):
+    output = tmp_path / "model.keras"
+    command = [str(photo_folder), *TINY, "--epochs", "1", "--output", str(output), "--precision", precision]
+    network = build_model(make_parser().parse_args(command))
+    assert network.get_layer("decoder_head").compute_dtype == precision.removeprefix("mixed_")
+    assert network.get_layer("ab").compute_dtype == "float32"
+    assert main(command) == 0
+    saved = models.load_model(output)
+    assert {layer.dtype_policy.name for layer in saved.layers} == {"float32"}
+    assert {str(weight.dtype) for weight in saved.weights} == {"float32"}
+    assert np.isfinite(float(log_of(output)[0]["val_loss"]))
 
 
 def test_the_result_can_be_averaged_with_other_models(photo_folder, tmp_path):
