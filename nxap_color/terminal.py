@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import importlib.util
 import logging
 import os
@@ -30,12 +31,25 @@ def start_quietly(for_prediction=False, prepare=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
-    with log_held_back():
+    with log_held_back(), _no_garbage_collected():
         import keras
 
         if prepare:
             prepare()
         keras.ops.zeros(1)  # the first operation starts the backend
+
+
+@contextlib.contextmanager
+def _no_garbage_collected():
+    """Leaves out the search for garbage among what is imported: a fifth of the time, and of the end's."""
+    is_first = "keras" not in sys.modules
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_first:
+            gc.freeze()
+        gc.enable()
 
 
 @contextlib.contextmanager
