@@ -203,14 +203,14 @@ def _ask_network(colorizer, batch):
 
 
 def _write(task, colorizer):
-    coloured = Photo(
-        colorizer.merge(as_pixels(task.photo.rgb), task.ab), task.photo.alpha, task.photo.metadata
-    )
+    photo, task.photo = task.photo, None  # whose memory goes to the encoder, if nothing else needs it
+    coloured = Photo(colorizer.merge(as_pixels(photo.rgb), task.ab), photo.alpha, photo.metadata)
+    is_compared = task.job.compare in task.wanted
+    photo = photo if is_compared else None
     make_folder(task.job.target.parent)
     notes = write_photo(task.job.target, coloured)
-    if task.job.compare in task.wanted:
-        _write_comparison(task.job, task.photo, coloured)
-    task.photo = task.given = task.ab = None  # of a batch that waits for its last one
+    if is_compared:
+        _write_comparison(task.job, photo, coloured)
     task.outcome = notes
 
 

@@ -1,11 +1,14 @@
 """The benchmark's command line; its figures are for people, not for a test."""
 
+import os
 import re
 import time
 
 import pytest
 from films import ffmpeg, pattern
+from PIL import Image
 
+from nxap_color import benchmark, photo_speed
 from nxap_color.benchmark import images_per_second, main
 
 
@@ -34,6 +37,40 @@ def test_of_an_extractor_the_gain_of_asking_it_once_is_printed(photo_folder, cap
     )
     gain = float(re.search(r"a training ([\d.]+) times as fast", out)[1])
     assert gain == pytest.approx(1.0 + step / features, rel=0.1)
+
+
+@pytest.mark.slow
+def test_without_a_source_photos_are_measured_on_each_backend(capsys, monkeypatch):
+    backends = photo_speed.installed_backends()
+    assert "tensorflow" in backends
+    for name, value in {"REPEATS": 1, "FOLDER_REPEATS": 1, "WARM_UP": 1}.items():
+        monkeypatch.setattr(photo_speed, name, value)
+    monkeypatch.setattr(benchmark, "FOLDERS", (3,))
+    monkeypatch.setattr(benchmark, "BATCHES", 1)
+    settings = ["--arch", "autoencoder", "--image-size", "32", "--batch-size", "2"]
+    assert main(settings) == 0
+    machine, header, *lines = capsys.readouterr().out.splitlines()
+    assert f"{os.cpu_count()} cores" in machine and "tensorflow" in machine
+    assert header.split() == backends
+    rows = {line[:43].strip(): [float(figure) for figure in line[43:].split()] for line in lines[:16]}
+    assert all(len(row) == len(backends) for row in rows.values())
+    seconds, peak = rows["1 megapixel, whole process, s"][0], rows["peak memory, MB"][0]
+    assert 1 < seconds < 200 and 300 < peak < 3000
+    assert 0 < rows["3 of 1 megapixel, photos/s"][0] < 1000
+    small, large = (rows[f"{size}, but for decoding and encoding, ms"][0] for size in photo_speed.SIZES)
+    assert 1 < small < large
+    assert any("training step" in line for line in lines)
+
+
+def test_photos_to_measure_have_the_size_asked_for(tmp_path):
+    for path in photo_speed.make_photos(tmp_path, 3, 50_000):
+        with Image.open(path) as photo:
+            assert photo.mode == "L" and photo.width * photo.height == pytest.approx(50_000, rel=0.02)
+
+
+def test_a_predict_that_fails_is_not_timed(tmp_path):
+    with pytest.raises(RuntimeError, match="predict on tensorflow ended with exit status 1"):
+        photo_speed.run_predict("tensorflow", tmp_path / "no-such.jpg")
 
 
 def test_a_missing_source_is_named(capsys):
