@@ -179,7 +179,7 @@ def measure_photos():
     for size in photo_speed.SIZES:
         columns = [steps[size] for steps in measured]
         inner = [sum(steps.values()) - steps["decoding"] - steps["encoding"] for steps in columns]
-        yield [f"{size}, but for decoding and encoding, ms", *(f"{1000 * total:.0f}" for total in inner)]
+        yield [f"{size}, but for its file, ms", *(f"{1000 * total:.0f}" for total in inner)]
         for step in columns[0]:
             yield [f"    {step}", *(f"{1000 * steps[step]:.0f}" for steps in columns)]
 

@@ -239,7 +239,8 @@ def join_lightness_ab(lightness, ab):
     """
     lightness, ab = ops.convert_to_numpy(lightness), ops.convert_to_numpy(ab)
     lab = np.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
-    return lab_to_rgb(clip_to_gamut(lab))
+    with np.errstate(over="ignore", invalid="ignore"):  # of a network whose training explodes
+        return lab_to_rgb(clip_to_gamut(lab))
 
 
 @functools.cache
