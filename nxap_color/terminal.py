@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import gc
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -22,11 +23,11 @@ def start_quietly(for_prediction=False, prepare=None):
     who colours a photo nothing. If the start fails, they are printed after all.
 
     Args:
-        for_prediction: whether to prefer OpenVINO, which cannot train but is there in half the time, if it
-            is installed and the user has not set KERAS_BACKEND.
+        for_prediction: whether to prefer OpenVINO, which cannot train but is there in less time, if it is
+            installed, Keras can run the networks on it, and the user has not set KERAS_BACKEND.
         prepare: function to call when Keras is imported and its backend has not computed anything yet.
     """
-    if for_prediction and "keras" not in sys.modules and importlib.util.find_spec("openvino"):
+    if for_prediction and "keras" not in sys.modules and _has_openvino():
         os.environ.setdefault("KERAS_BACKEND", "openvino")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
@@ -37,6 +38,12 @@ def start_quietly(for_prediction=False, prepare=None):
         if prepare:
             prepare()
         keras.ops.zeros(1)  # the first operation starts the backend
+
+
+def _has_openvino():
+    """Whether OpenVINO is installed, and a Keras that knows all layers of the networks on it."""
+    version = importlib.metadata.version("keras").split(".")
+    return importlib.util.find_spec("openvino") is not None and tuple(map(int, version[:2])) >= (3, 15)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nxap_color import models
+from nxap_color import models, terminal
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,6 +66,12 @@ def test_what_openvino_lacks_is_named_with_a_way_out():
     line = run("-c", LACKING, backend="openvino").stdout
     assert line.startswith("OpenVINO cannot run edges (") and "`sobel_edges` is not supported" in line
     assert line.endswith("set KERAS_BACKEND=tensorflow.\n")
+
+
+def test_a_keras_that_lacks_layers_on_it_is_not_given_it(monkeypatch):
+    for version, expected in (("3.12.4", False), ("3.15.0", True), ("4.0.0", True)):
+        monkeypatch.setattr("importlib.metadata.version", lambda _, version=version: version)
+        assert terminal._has_openvino() == expected
 
 
 def test_predict_takes_it_unless_told_otherwise_with_the_same_result(tmp_path, sample_rgb):
