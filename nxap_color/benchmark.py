@@ -168,6 +168,7 @@ def measure_photos():
     """
     backends = photo_speed.installed_backends()
     yield ["", *backends]
+    yield ["--help, s", *(f"{photo_speed.measure_help(backend):.2f}" for backend in backends)]
     processes = [photo_speed.measure_process(backend) for backend in backends]
     yield ["1 megapixel, whole process, s", *(f"{seconds:.1f}" for seconds, _ in processes)]
     yield ["    peak memory, MB", *(f"{peak:.0f}" for _, peak in processes)]

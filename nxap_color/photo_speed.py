@@ -87,6 +87,11 @@ def measure_process(backend):
     return statistics.median(seconds for seconds, _ in runs), max(peak for _, peak in runs)
 
 
+def measure_help(backend):
+    """Measures how long `--help` takes: median seconds of `REPEATS` runs."""
+    return statistics.median(run_predict(backend, "--help")[0] for _ in range(REPEATS))
+
+
 def measure_folder(backend, count):
     """Measures colouring a folder of photos of a megapixel, once it is under way.
 

@@ -43,8 +43,9 @@ def test_without_a_source_photos_are_measured_on_each_backend(capsys, monkeypatc
     machine, header, *lines = capsys.readouterr().out.splitlines()
     assert f"{os.cpu_count()} cores" in machine and "tensorflow" in machine
     assert header.split() == backends
-    rows = {line[:43].strip(): [float(figure) for figure in line[43:].split()] for line in lines[:16]}
+    rows = {line[:43].strip(): [float(figure) for figure in line[43:].split()] for line in lines[:17]}
     assert all(len(row) == len(backends) for row in rows.values())
+    assert 0.01 < rows["--help, s"][0] < rows["1 megapixel, whole process, s"][0]
     seconds, peak = rows["1 megapixel, whole process, s"][0], rows["peak memory, MB"][0]
     assert 1 < seconds < 200 and 300 < peak < 3000
     assert 0 < rows["3 of 1 megapixel, photos/s"][0] < 1000
