@@ -32,7 +32,8 @@ def start_quietly(for_prediction=False, prepare=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
-    with log_held_back(), _no_garbage_collected():
+    unneeded = ["matplotlib"] * for_prediction  # with which Keras draws figures, after half a second
+    with log_held_back(), _no_garbage_collected(), _hidden(unneeded):
         import keras
 
         if prepare:
@@ -57,6 +58,18 @@ def _no_garbage_collected():
         if is_first:
             gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def _hidden(packages):
+    """Has packages, a list of names, that are not imported yet look as if they were not installed."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager
