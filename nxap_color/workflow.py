@@ -149,10 +149,10 @@ def _colorize_photos(colorizer, tasks):
     pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
     try:
         for batch in _in_batches(tasks):
-            is_large = batch[0].contents.pixels > LARGE_PIXELS
-            yield from settle(0 if is_large else 1)
+            beside = 0 if batch[0].contents.pixels > LARGE_PIXELS else 1
+            yield from settle(beside)
             reading.append((batch, [pool.submit(_try, _read, task, colorizer) for task in batch]))
-            yield from settle(0 if is_large else 1)
+            yield from settle(beside)
         yield from settle(0)
     except KeyboardInterrupt:
         # What is being written is finished and told, and no more is begun.

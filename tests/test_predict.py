@@ -128,16 +128,8 @@ def test_what_exists_is_kept_and_named(run, photo, capsys):
     assert chroma(result) > 1.0
 
 
-def test_a_stopped_folder_goes_on_where_it_was(run, photo_folder, monkeypatch):
-    done = []
-
-    def stop_after_four(path, photo):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(path)
-        return write_photo(path, photo)
-
-    monkeypatch.setattr(workflow, "write_photo", stop_after_four)
+def test_a_stopped_folder_goes_on_where_it_was(run, photo_folder, monkeypatch, stop_writing_after):
+    done = stop_writing_after(4)
     assert run(photo_folder) == 130
     times = {path: path.stat().st_mtime_ns for path in done}
     assert len(times) == 4

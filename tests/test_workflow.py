@@ -110,17 +110,8 @@ def test_of_photos_that_go_together_only_the_one_to_blame_fails(colorizer, album
     assert [job.target.exists() for job in album[:5]] == [True, True, False, True, True]
 
 
-def test_stopping_tells_what_is_done(colorizer, album, monkeypatch):
-    written, write_photo = [], workflow.write_photo
-
-    def stop(path, photo):
-        if len(written) == 11:
-            raise KeyboardInterrupt
-        written.append(path)
-        return write_photo(path, photo)
-
-    monkeypatch.setattr(workflow, "write_photo", stop)
-    told = []
+def test_stopping_tells_what_is_done(colorizer, album, stop_writing_after):
+    written, told = stop_writing_after(11), []
     with pytest.raises(KeyboardInterrupt):
         for job, _ in colorize_files(colorizer, album):
             told.append(job.target)
