@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color import photo_speed
-from nxap_color.film_io import is_film
-from nxap_color.terminal import start_quietly
+from nxap_color.cli.console import start_quietly
+from nxap_color.evaluation import speed
+from nxap_color.media.films import is_film
 from nxap_color.train import make_parser
 
 REPEATS = 3
@@ -62,9 +62,9 @@ def measure(args):
     import numpy as np
 
     from nxap_color import data, extractors, models
-    from nxap_color.recipe import NETWORK_SCALE
-    from nxap_color.sources import load_photos
-    from nxap_color.trainer import build_model, compile_trainer, load_extractor
+    from nxap_color.training.run import NETWORK_SCALE
+    from nxap_color.training.sources import load_photos
+    from nxap_color.training.trainer import build_model, compile_trainer, load_extractor
 
     extractor = load_extractor(args)
     photos = load_photos(args.source, args.validation, args.seed)
@@ -111,11 +111,12 @@ def measure_film(path):
     Raises:
         FilmError: if it cannot be read.
     """
-    from nxap_color import ffmpeg, film_io, film_output, steady, video
+    from nxap_color import steady, video
     from nxap_color.colorizer import Colorizer
+    from nxap_color.media import ffmpeg, films
 
-    film, colorizer = film_io.probe(path), Colorizer.load()
-    codec = film_output.video_codec(path.suffix.lower(), film_output.DEFAULT_CRF)
+    film, colorizer = films.probe(path), Colorizer.load()
+    codec = films.video_codec(path.suffix.lower(), films.DEFAULT_CRF)
     milliseconds = {}
 
     def timed(step, function):
@@ -125,11 +126,11 @@ def measure_film(path):
         return result
 
     def encode(folder):
-        with film_output.FilmWriter(folder / "encoded.nut", film, codec) as writer:
+        with films.FilmWriter(folder / "encoded.nut", film, codec) as writer:
             for frame, chroma in zip(frames, chromas, strict=True):
                 writer.write(frame, chroma)
 
-    frames = timed("decoding", lambda: list(itertools.islice(film_io.read_film(film), FRAMES)))
+    frames = timed("decoding", lambda: list(itertools.islice(films.read_film(film), FRAMES)))
     batches = list(video.in_batches(frames))
     video.ask_network(colorizer, batches[0], film.turns)  # to warm up
     answers = timed("network", lambda: [video.ask_network(colorizer, b, film.turns) for b in batches])
@@ -155,7 +156,7 @@ def describe_machine():
     processor, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.exists() and (found := re.search(r"model name\s*: (.*)", info.read_text())):
         processor = found[1]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("keras", *photo_speed.installed_backends()))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("keras", *speed.installed_backends()))
     system = f"{platform.system()}, Python {platform.python_version()}"
     return f"{processor}, {os.cpu_count()} cores, {system}, {versions}"
 
@@ -166,18 +167,18 @@ def measure_photos():
     Yields:
         Rows of text: what was measured, and a figure for each backend.
     """
-    backends = photo_speed.installed_backends()
+    backends = speed.installed_backends()
     yield ["", *backends]
-    yield ["--help, s", *(f"{photo_speed.measure_help(backend):.2f}" for backend in backends)]
-    processes = [photo_speed.measure_process(backend) for backend in backends]
+    yield ["--help, s", *(f"{speed.measure_help(backend):.2f}" for backend in backends)]
+    processes = [speed.measure_process(backend) for backend in backends]
     yield ["1 megapixel, whole process, s", *(f"{seconds:.1f}" for seconds, _ in processes)]
     yield ["    peak memory, MB", *(f"{peak:.0f}" for _, peak in processes)]
     for count in FOLDERS:
-        folders = [photo_speed.measure_folder(backend, count) for backend in backends]
+        folders = [speed.measure_folder(backend, count) for backend in backends]
         yield [f"{count} of 1 megapixel, photos/s", *(f"{rate:.1f}" for rate, _ in folders)]
         yield ["    peak memory, MB", *(f"{peak:.0f}" for _, peak in folders)]
-    measured = [photo_speed.steps_of(backend) for backend in backends]
-    for size in photo_speed.SIZES:
+    measured = [speed.steps_of(backend) for backend in backends]
+    for size in speed.SIZES:
         columns = [steps[size] for steps in measured]
         inner = [sum(steps.values()) - steps["decoding"] - steps["encoding"] for steps in columns]
         yield [f"{size}, but for its file, ms", *(f"{1000 * total:.0f}" for total in inner)]
@@ -234,7 +235,7 @@ def main(arguments=None):
     try:
         print(describe_machine(), flush=True)
         if not args.source:
-            args.source, args.validation = [str(photo_speed.SAMPLES / "train")], 0.2
+            args.source, args.validation = [str(speed.SAMPLES / "train")], 0.2
             # Before Keras is here: to the memory of a process that of the one which started it is added.
             print_photos()
         start_quietly()

@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-from nxap_color import color, extractors, models
-from nxap_color.inference import compile_network
+from nxap_color import color, errors, extractors, models, saved
+from nxap_color.images import enlarge, shrink, strips
 from nxap_color.layers import GuidedUpsampling
-from nxap_color.strips import enlarge, shrink, strips
+from nxap_color.runtime import compile_network
 
 # Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
 # strip does not become a million pixels wide on its way through the network.
@@ -24,7 +24,7 @@ class Colorizer:
     as it is.
 
     Args:
-        model: a `keras.Model` as from `models.load_model`: lightness (batch, H, W, 1) in [-1, 1], and
+        model: a `keras.Model` as from `saved.load_model`: lightness (batch, H, W, 1) in [-1, 1], and
             features if it fuses them -> ab / AB_SCALE (batch, h, w, 2).
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
@@ -35,7 +35,7 @@ class Colorizer:
 
     Raises:
         ValueError: if `vividness` is not in [0, 2], or the extractor does not fit the model.
-        models.ModelError: if the model answers at a size that is no fraction of its input's.
+        errors.ModelError: if the model answers at a size that is no fraction of its input's.
         inference.BackendError: if the backend lacks something that the model needs.
 
     Example:
@@ -66,13 +66,13 @@ class Colorizer:
         given = [(1, 64, 64, 1), *((1, count) for count in expected)]
         answered = model.compute_output_shape(given if expected else given[0])[1]
         if answered not in (64, 32, 16, 8, 4, 2):
-            raise models.ModelError(
+            raise errors.ModelError(
                 f"{model.name} answers {answered} pixels where it is given 64; expected a half or so."
             )
         self.stride = 64 // answered
 
     @classmethod
-    def load(cls, name=models.DEFAULT_MODEL, vividness=1.0, extractor_weights=None, extractor=None):
+    def load(cls, name=saved.DEFAULT_MODEL, vividness=1.0, extractor_weights=None, extractor=None):
         """Loads a shipped model by name, or any from a file, at the size and gain that its recipe names.
 
         To a model that fuses features its extractor is attached.
@@ -88,11 +88,11 @@ class Colorizer:
             `Colorizer`.
 
         Raises:
-            models.ModelError: if the model is missing or cannot be used.
-            extractors.ExtractorError: if the weights of its extractor are missing, or other than those it
+            errors.ModelError: if the model is missing or cannot be used.
+            errors.ExtractorError: if the weights of its extractor are missing, or other than those it
                 was trained with.
         """
-        model, recipe = models.load_model(name), models.load_recipe(name)
+        model, recipe = saved.load_model(name), saved.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
         if len(model.inputs) > 1:
             trained = recipe.get("extractor", {"weights": "imagenet"})
@@ -192,7 +192,7 @@ class Colorizer:
                 given = np.stack([padded[index] for index in batch])
                 answers = self._network(given if features is None else [given, features[batch]])
                 if not np.isfinite(answers).all():  # which would come out gray or black
-                    raise models.ModelError(f"{self.model.name} answered what are no numbers: it is damaged.")
+                    raise errors.ModelError(f"{self.model.name} answered what are no numbers: it is damaged.")
                 for index, answer in zip(batch, answers, strict=True):
                     height, width = (side // self.stride for side in inputs[index].shape[:2])
                     results[index] = np.asarray(answer)[:height, :width]
@@ -267,7 +267,7 @@ def as_pixels(image):
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"A photo is an array (height, width, 1 or 3), received shape {image.shape}.")
-    if image.strides[2] == 0:  # gray, as `image_io.read_photo` gives it
+    if image.strides[2] == 0:  # gray, as `photos.read_photo` gives it
         image = image[..., :1]
     if image.dtype in (np.uint8, np.uint16):
         return image

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color import scores
-from nxap_color.film_io import is_film
-from nxap_color.image_io import PHOTO_SUFFIXES, Photo
-from nxap_color.image_output import write_photo
-from nxap_color.photo_files import group_in, list_photos, own_name
-from nxap_color.plotting import contact_sheet, plot_tradeoff
-from nxap_color.terminal import EXTRACTOR_WEIGHTS_HELP, number_between, positive, start_quietly
+from nxap_color.cli.console import EXTRACTOR_WEIGHTS_HELP, number_between, positive, start_quietly
+from nxap_color.evaluation import photos
+from nxap_color.images import contact_sheet
+from nxap_color.media.collections import group_in, list_photos, own_name
+from nxap_color.media.films import is_film
+from nxap_color.media.photos import PHOTO_SUFFIXES, Photo, write_photo
+from nxap_color.teaching.plotting import plot_tradeoff
 
 # Used where a model has no recipe that names the mean colour of its training photos.
 FALLBACK_MEAN_AB = (2.6, 9.3)
@@ -80,7 +80,7 @@ def load(args):
         raise ValueError(f"{args.folder} has no photos to measure on.")
     check_outputs(args)
     start_quietly()
-    from nxap_color import models
+    from nxap_color import saved
     from nxap_color.colorizer import Colorizer
 
     colorizers = {}
@@ -90,7 +90,7 @@ def load(args):
             label = name if vividness == 1.0 else f"{name} x{vividness:g}"
             colorizers[label] = copy.copy(shipped)
             colorizers[label].vividness = vividness
-    recipe = models.load_recipe(args.model[0])
+    recipe = saved.load_recipe(args.model[0])
     return names, colorizers, recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB)
 
 
@@ -129,7 +129,7 @@ def measure(args, names, colorizers, mean_ab):
         A dict of what is worth keeping, as `--json` writes it; empty if no photo could be measured. And
         the rows of the contact sheet, of photos spread evenly over `names`.
     """
-    from nxap_color.photo_scores import measure_photos
+    from nxap_color.evaluation.photos import measure_photos
 
     failed, photos, groups, rows = [], [], [], []
     step = max(1.0, len(names) / args.sheet_photos)
@@ -149,18 +149,18 @@ def measure(args, names, colorizers, mean_ab):
         return {}, []
     first, seeds = next(iter(colorizers)), {}
     if args.pool_seeds:
-        first = scores.without_seed(first)
-        photos, seeds = scores.pool_seeds(photos)
+        first = photos.without_seed(first)
+        photos, seeds = photos.pool_seeds(photos)
     report = {
         "source": Path(args.folder).name,
         "degraded": args.degrade,
         "photos": len(photos),
         "mean_ab": list(mean_ab),
         "failed": failed,
-        "results": scores.summarize(photos),
+        "results": photos.summarize(photos),
         "psnr_of_seeds": seeds,
-        "psnr_gains": {"of": first, "over": scores.psnr_gains(photos, first)},
-        "groups": scores.summarize_groups(photos, groups),
+        "psnr_gains": {"of": first, "over": photos.psnr_gains(photos, first)},
+        "groups": photos.summarize_groups(photos, groups),
     }
     return report, rows
 
@@ -168,21 +168,21 @@ def measure(args, names, colorizers, mean_ab):
 def print_report(report):
     """Prints the tables of a report, as from `measure`, for a terminal."""
     print(f"{report['photos']} photos of {report['source']}{', degraded' if report['degraded'] else ''}")
-    print(scores.table(report["results"]))
+    print(photos.table(report["results"]))
     for label, psnr in report["psnr_of_seeds"].items():
         print(f"PSNR of {label} from single seeds: {', '.join(f'{value:.2f}' for value in psnr)} dB")
     first = report["psnr_gains"]["of"]
     for other, (gain, low, high) in report["psnr_gains"]["over"].items():
         print(f"PSNR of {first} over {other}, photo by photo: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
     for group, part in report["groups"].items():
-        print(f"\n{part['photos']} photos of {group}\n{scores.table(part['results'])}")
+        print(f"\n{part['photos']} photos of {group}\n{photos.table(part['results'])}")
 
 
 def evaluate_film(args):
     """Measures the first model of a command line on a film; returns the exit status."""
     start_quietly()
     from nxap_color.colorizer import Colorizer
-    from nxap_color.film_scores import film_table, measure_film
+    from nxap_color.evaluation.films import film_table, measure_film
 
     def progress(frames):
         return tqdm(frames, unit="frame", disable=args.quiet or None)
@@ -220,7 +220,7 @@ def main(arguments=None):
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if args.csv:
-        scores.write_csv(args.csv, report["results"])
+        photos.write_csv(args.csv, report["results"])
     if args.plot:
         plot_tradeoff(report["results"]).savefig(args.plot, dpi=110)
     if rows:

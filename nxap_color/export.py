@@ -11,17 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nxap_color.files import FileError, written_whole
-from nxap_color.terminal import ends_politely, log_held_back, start_quietly
+from nxap_color.cli.console import ends_politely, log_held_back, start_quietly
+from nxap_color.errors import ExportError
+from nxap_color.media.atomic import written_whole
 
 ENDINGS = {"onnx": ".onnx", "saved_model": "_saved_model"}
 TOLERANCE = 1e-4  # of ab / AB_SCALE: a hundredth of an ab unit, which nobody sees
 _TRIED = ((1, 192, 256), (2, 256, 192), (1, 96, 320))  # batch, height, width
 _FOLDER_PARTS = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
-
-
-class ExportError(FileError):
-    """A network that cannot be converted, or is another one afterwards."""
 
 
 def make_parser():
@@ -73,11 +70,11 @@ def _is_exported(path, kind):
 
 
 def load_network(name):
-    """Starts Keras and loads a model, as `models.load_model`; ValueError where its backend cannot export."""
+    """Starts Keras and loads a model, as `saved.load_model`; ValueError where its backend cannot export."""
     start_quietly()
     import keras
 
-    from nxap_color.models import load_model
+    from nxap_color.saved import load_model
 
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ValueError(f"Networks are exported by Keras on tensorflow, received KERAS_BACKEND={backend}.")
@@ -88,7 +85,7 @@ def export_model(model, kind, path):
     """Writes a network and compares its answers with the model's; whole and right, or not at all.
 
     Args:
-        model: `keras.Model` as from `models.load_model`.
+        model: `keras.Model` as from `saved.load_model`.
         kind: "onnx" or "saved_model".
         path: `Path` of the file or folder, replaced if it exists. Its inputs have the names and shapes
             of the model's, of any batch, height and width; its output is called "ab".

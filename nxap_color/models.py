@@ -5,106 +5,75 @@ multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, widt
 in what a frozen network says about the photo takes that vector (batch, num_features), too.
 """
 
-import contextlib
 import itertools
-import json
-from pathlib import Path
 
 import keras
 from keras import layers
 
 from nxap_color.color import ab_bins
-from nxap_color.efficientnet import lite0_encoder
-from nxap_color.files import FileError
 from nxap_color.layers import AnnealedMean, FeatureFusion, UpsampleLike
 
+# EfficientNet-Lite0: (expansion, channels, blocks, stride of the first block, kernel) of each stage.
+# https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+LITE0_STEM = 32
+LITE0_STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def lite0_encoder(x):
+    """Adds the layers of EfficientNet-Lite0, named encoder_..., without its classifier.
+
+    Reference:
+        Tan, Le: EfficientNet, ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation.
+
+    Args:
+        x: symbolic tensor (batch, H, W, channels), black and white near -1 and 1.
+
+    Returns:
+        Tensor (batch, H/32, W/32, 320), and the list of the last features of each size on the way there:
+        (H/4, W/4, 24), (H/8, W/8, 40), (H/16, W/16, 112).
+    """
+    x = _lite0_conv(x, LITE0_STEM, 3, 2, "encoder_stem")
+    skips, index = [], 0
+    for expansion, filters, blocks, strides, kernel in LITE0_STAGES:
+        if strides == 2 and index > 1:  # the last features of a size, before the next halving
+            skips.append(x)
+        for block in range(blocks):
+            x = _inverted_residual(
+                x, filters, kernel, strides if block == 0 else 1, expansion, f"encoder_block{index}"
+            )
+            index += 1
+    return x, skips
+
+
+def _inverted_residual(x, filters, kernel, strides, expansion, name):
+    """Expand by 1x1, filter each channel on its own, project by 1x1 without activation (MobileNetV2)."""
+    shortcut = x
+    if expansion != 1:
+        x = _lite0_conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand")
+    x = layers.DepthwiseConv2D(
+        kernel, strides, "same", depthwise_initializer="he_normal", name=f"{name}_depthwise"
+    )(x)
+    x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(x)
+    x = layers.Conv2D(filters, 1, kernel_initializer="he_normal", name=f"{name}_project")(x)
+    if strides == 1 and shortcut.shape[-1] == filters:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x
+
+
+def _lite0_conv(x, filters, kernel, strides, name):
+    x = layers.Conv2D(filters, kernel, strides, "same", kernel_initializer="he_normal", name=name)(x)
+    return layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
 SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
-SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
-DEFAULT_MODEL = "unet"
-
-
-class ModelError(FileError):
-    """A model that is missing, is no colorization network, or does not work as one."""
-
-
-def find_model(name):
-    """Finds the file of a model.
-
-    Args:
-        name: name of a shipped model ("unet"), or path of a `.keras` file.
-
-    Returns:
-        `Path` of the file.
-
-    Raises:
-        ModelError: if there is none.
-    """
-    path = SAVED_MODELS / f"{name}.keras" if Path(name).suffix == "" else Path(name)
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in SAVED_MODELS.glob("*.keras")))
-        raise ModelError(
-            f"There is no model {name}: expected the path of a .keras file or one of the shipped: {shipped}."
-        )
-    return path
-
-
-def load_model(name=DEFAULT_MODEL):
-    """Loads a colorization network, shipped or one's own, for prediction.
-
-    Files are opened in Keras's safe mode: one that asks for foreign code is refused.
-
-    Args:
-        name: name of a shipped model ("unet"), or path of a `.keras` file.
-
-    Returns:
-        A `keras.Model`; lightness (batch, H, W, 1) in [-1, 1], and for a network that fuses them features
-        (batch, num_features) -> ab / AB_SCALE (batch, h, w, 2).
-
-    Raises:
-        ModelError: if the file is missing, is no Keras model, or has another input or output.
-    """
-    path = find_model(name)
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras passes on whatever broke inside the file
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        if "safe_mode" in str(error) or "Could not locate" in str(error):
-            reason = "it brings program code of its own, which is not run, since it might do any harm."
-        raise ModelError(f"{path} could not be loaded as a Keras model: {reason}") from error
-    shapes = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    given = shapes[0] if isinstance(shapes[0], list) else [shapes[0]]
-    fits = given[0] == (None, None, None, 1) and all(len(shape) == 2 for shape in given[1:])
-    if not fits or len(given) > 2 or not hasattr(model.output, "shape") or shapes[1][-1] != 2:
-        raise ModelError(
-            f"{path} is no colorization network: expected lightness (None, None, None, 1) in and ab "
-            f"(None, height, width, 2) out, received {shapes[0]} and {shapes[1]}."
-        )
-    return model
-
-
-def load_recipe(name=DEFAULT_MODEL):
-    """Reads the recipe that `train` wrote beside a model.
-
-    Args:
-        name: as in `load_model`.
-
-    Returns:
-        A dict, empty if there is no recipe.
-
-    Raises:
-        ModelError: if there is no such model, or its recipe is damaged.
-    """
-    path = find_model(name).with_suffix(".json")
-    if not path.exists():
-        return {}
-    with contextlib.suppress(ValueError, AttributeError, TypeError):
-        recipe = json.loads(path.read_text(encoding="utf-8"))
-        # What decides how a photo is coloured; whatever else there is, is for people.
-        numbers = recipe.get("network_size", 1), recipe.get("chroma_gain", 1)
-        extractor = recipe.get("extractor") or {"name": "", "weights": ""}
-        if all(0 < number <= 2048 for number in numbers) and extractor.keys() >= {"name", "weights"}:
-            return recipe
-    raise ModelError(f"The recipe {path} is damaged: fetch it again, or take it away.")
 
 
 def build_autoencoder(name="autoencoder"):
@@ -199,7 +168,7 @@ def _fuse(x, extractor, filters):
 def build_unet(decoder_filters=(160, 96, 64), head="ab", extractor=None, name="unet"):
     """Builds the U-Net: an EfficientNet-Lite0 encoder, and a decoder joined to it by skip connections.
 
-    The encoder is laid out so that ImageNet weights fit (`pretrained.load_imagenet_encoder`); its batch
+    The encoder is laid out so that ImageNet weights fit (`imagenet.load_imagenet_encoder`); its batch
     normalisation is folded into the convolutions, which doubles the speed of training on a CPU. The
     decoder stops at 1/4 of the input: colour varies slowly, and `GuidedUpsampling` brings it to full
     size along the edges of the lightness.

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nxap_color.files import FileError
-from nxap_color.film_output import DEFAULT_CRF
-from nxap_color.terminal import (
+from nxap_color.cli.console import (
     EXTRACTOR_WEIGHTS_HELP,
     ends_politely,
     number_between,
     start_quietly,
     whole_between,
 )
+from nxap_color.errors import UserError
+from nxap_color.media.films import DEFAULT_CRF
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
 
@@ -73,10 +73,10 @@ def run(jobs, colorizer, report, overwrite=False, crf=DEFAULT_CRF, quiet=False):
         colorizer: `Colorizer`.
         report: `Report` to add to.
         overwrite: whether outputs that exist are replaced; else they are kept and named.
-        crf: quality of films, as in `film_output.video_codec`.
+        crf: quality of films, as in `films.video_codec`.
         quiet: whether to leave out progress bars, what was kept, and notes.
     """
-    from nxap_color.workflow import colorize_files
+    from nxap_color.cli.batch import colorize_files
 
     def left_to_do():
         for job in jobs:
@@ -93,7 +93,7 @@ def run(jobs, colorizer, report, overwrite=False, crf=DEFAULT_CRF, quiet=False):
             bar.update()
             if isinstance(outcome, Exception):
                 report.failed.append(job.source)
-                reason = outcome if isinstance(outcome, FileError) else _first_line(outcome)
+                reason = outcome if isinstance(outcome, UserError) else _first_line(outcome)
                 bar.write(f"error: {job.source}: {reason}", file=sys.stderr)
                 continue
             report.written.append(job.target)
@@ -110,7 +110,7 @@ def _first_line(error):
 def main(arguments=None):
     """Runs the command line; returns 0 if all is done, 1 if some inputs failed, 2 for wrong usage."""
     args = make_parser().parse_args(arguments)
-    from nxap_color.jobs import plan  # here, for the sake of a quick --help
+    from nxap_color.cli.batch import plan  # here, for the sake of a quick --help
 
     for stream in (sys.stdout, sys.stderr):  # names of files in an old archive are not always UTF-8
         stream.reconfigure(errors="backslashreplace")

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from nxap_color.files import FileError, written_whole
+from nxap_color.errors import UserError
+from nxap_color.media.atomic import written_whole
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = PROJECT / "notebooks"
@@ -70,7 +71,7 @@ def run_notebook(path):
         The notebook with its outputs, as from `nbformat.read`. It is not written.
 
     Raises:
-        FileError: if a cell fails.
+        UserError: if a cell fails.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -89,7 +90,7 @@ def run_notebook(path):
         client.execute()
     except CellExecutionError as error:
         reason = f"{error.ename}: {error.evalue}"
-        raise FileError(
+        raise UserError(
             f"{path.name} stopped in a cell ({reason}); run it in Jupyter to see where."
         ) from error
     notebook.metadata["language_info"] = {"name": "python"}  # whatever its version is
@@ -117,14 +118,14 @@ def join_notebooks(paths, title, lines):
         An `nbformat` notebook.
 
     Raises:
-        FileError: if a notebook has not been run since its code was changed.
+        UserError: if a notebook has not been run since its code was changed.
     """
     import nbformat
 
     notebooks = [nbformat.read(path, as_version=4) for path in paths]
     for path, notebook in zip(paths, notebooks, strict=True):
         if notebook.metadata.get("nxap_color", {}).get("code") != fingerprint(notebook):
-            raise FileError(f"{path.name} was changed since it was run: add --run, which takes some minutes.")
+            raise UserError(f"{path.name} was changed since it was run: add --run, which takes some minutes.")
     below = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line)
     page = f'<div class="title-page"><h1>{html.escape(title)}</h1>{below}</div>'
     cells = [nbformat.v4.new_markdown_cell(f"{_STYLE}\n{page}")]
@@ -190,7 +191,7 @@ def main(arguments=None):
     except ImportError as error:
         print(f"error: {error}; pip install jupyterlab brings what is missing", file=sys.stderr)
         return 1
-    except (FileError, OSError, subprocess.CalledProcessError) as error:
+    except (UserError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -6,8 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from nxap_color.processes import find_place, is_of_jax, require_jax, watched
-from nxap_color.terminal import (
+from nxap_color.cli.console import (
     EXTRACTOR_WEIGHTS_HELP,
     not_negative,
     number_between,
@@ -16,6 +15,7 @@ from nxap_color.terminal import (
     side,
     start_quietly,
 )
+from nxap_color.training.distribute import find_place, is_of_jax, require_jax, watched
 
 # The keys of `losses.LOSSES`, here too so that --help needs no Keras.
 LOSS_NAMES = ("huber", "mse", "moments", "bins")
@@ -120,11 +120,12 @@ def train(args):
     """
     import keras
 
-    from nxap_color import data, distribute, models, pretrained, training
-    from nxap_color.features import PhotoFeatures, cache_name
-    from nxap_color.recipe import make_recipe
-    from nxap_color.sources import load_photos
-    from nxap_color.trainer import build_model, compile_trainer, load_extractor
+    from nxap_color import data, saved
+    from nxap_color.training import distribute, pretrained, run
+    from nxap_color.training.features import PhotoFeatures, cache_name
+    from nxap_color.training.run import make_recipe
+    from nxap_color.training.sources import load_photos
+    from nxap_color.training.trainer import build_model, compile_trainer, load_extractor
 
     # Keras cannot know how many photos the pipeline leaves out, and takes the end of a pass for a lack.
     warnings.filterwarnings("ignore", message="Your input ran out of data")
@@ -133,17 +134,17 @@ def train(args):
     if args.distribute:
         world.say(world.describe())
     world.require_even(args.batch_size)
-    run = training.Run(args.output, world)
+    run = run.Run(args.output, world)
     first_epoch = run.resume(vars(args)) if args.resume else 0
-    arguments = {**training.plain_arguments(vars(args)), "source": None, "output": None}  # paths may differ
+    arguments = {**run.plain_arguments(vars(args)), "source": None, "output": None}  # paths may differ
     world.require_same(arguments=arguments, progress=first_epoch)
     extractor = load_extractor(args)
     with world.scope():
         model = build_model(args, extractor)
     # How the weights that the run starts from came about, so that the whole way can be gone again.
     origins = {
-        "init": models.load_recipe(args.init) if args.init else None,
-        "averaged_with": [models.load_recipe(name) for name in args.average],
+        "init": saved.load_recipe(args.init) if args.init else None,
+        "averaged_with": [saved.load_recipe(name) for name in args.average],
         "extractor": extractor and {key: getattr(extractor, key) for key in ("name", "weights", "digest")},
     }
     photos = load_photos(args.source, args.validation, args.seed)
@@ -216,7 +217,8 @@ def run_and_report(args):
     """Trains, and says how it ended; returns the exit status."""
 
     def prepare():
-        from nxap_color import data, distribute  # noqa: F401 - TensorFlow is noisy, too, when it starts
+        from nxap_color import data  # noqa: F401 - TensorFlow is noisy, too, when it starts
+        from nxap_color.training import distribute  # noqa: F401 - TensorFlow is noisy, too, when it starts
 
         if args.distribute:
             distribute.join()

@@ -1,6 +1,8 @@
 """Films and streams of frames in colour that holds: `colorize_video`, `colorize_frames`."""
 
+import collections
 import contextlib
+import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,12 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from nxap_color import color, film_io, film_output, luma_chroma
+from nxap_color import color
 from nxap_color.colorizer import BATCH_SIZE
-from nxap_color.ffmpeg import FilmError
-from nxap_color.files import make_folder
-from nxap_color.film_io import Frame
-from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
+from nxap_color.errors import FilmError
+from nxap_color.media import animations, films
+from nxap_color.media.atomic import make_folder
+from nxap_color.media.films import Frame
+from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import MEMORY, SteadyColour
 
 
@@ -41,7 +44,7 @@ def colorize_frames(colorizer, frames, fps=25.0, memory=MEMORY):
         >>> next(colorize_frames(Colorizer.load(), gray)).shape
         (36, 52, 3)
     """
-    lumas = (Frame(luma_chroma.rgb_to_luma(_checked(frame), "bt601")) for frame in frames)
+    lumas = (Frame(color.rgb_to_luma(_checked(frame), "bt601")) for frame in frames)
     for coloured in follow_colours(colorizer, lumas, SteadyColour(fps, memory)):
         yield paint(colorizer, coloured.frame, coloured.ab)
 
@@ -57,7 +60,7 @@ class Coloured(NamedTuple):
     """A frame and its colours, at the size of the network's answer.
 
     Attributes:
-        frame: `film_io.Frame`.
+        frame: `films.Frame`.
         ab: float32 array (h, w, 2), ab units, turned as the frame is.
         is_cut: whether it begins a new shot.
         memory: what `SteadyColour.previous` was after it.
@@ -74,7 +77,7 @@ def follow_colours(colorizer, frames, steady, turns=0):
 
     Args:
         colorizer: `Colorizer`.
-        frames: iterable of `film_io.Frame`s of one size.
+        frames: iterable of `films.Frame`s of one size.
         steady: `SteadyColour`, which remembers the last frame.
         turns: quarter turns counterclockwise after which the frames are upright.
 
@@ -119,7 +122,7 @@ def ask_network(colorizer, frames, turns=0):
         return [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
 
     grays = upright(colorizer.input_size(*shape))
-    inputs = [color.scale_lightness(luma_chroma.gray_to_lightness(gray)[..., None]) for gray in grays]
+    inputs = [color.scale_lightness(color.gray_to_lightness(gray)[..., None]) for gray in grays]
     features = extractor.of_frames(upright(extractor.inner_size(*shape))) if extractor else None
     return frames, grays, colorizer.predict_ab(inputs, mirrored=False, features=features)
 
@@ -155,7 +158,7 @@ def paint(colorizer, frame, ab):
         uint8 array (H, W, 3), sRGB, of the same luma.
     """
     chroma = find_chroma(colorizer, frame.gray(), ab, "bt601")
-    rgb = luma_chroma.join_luma_chroma(frame.luma / 255.0, chroma, "bt601")
+    rgb = color.join_luma_chroma(frame.luma / 255.0, chroma, "bt601")
     return np.uint8(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0))
 
 
@@ -173,15 +176,15 @@ def find_chroma(colorizer, gray, ab, matrix):
     """
     # As `GuidedUpsampling` does; OpenCV takes a tenth of the time for the part at full size.
     small = cv2.resize(gray, ab.shape[1::-1], interpolation=cv2.INTER_AREA)
-    small = luma_chroma.gray_to_lightness(small)[None, ..., None]
+    small = color.gray_to_lightness(small)[None, ..., None]
     coefficients = colorizer.gain * colorizer.upsampling.coefficients(ab[None], small)[0]
     coefficients = cv2.resize(coefficients, gray.shape[::-1])
     slopes, offsets = coefficients[..., :2], coefficients[..., 2:]
-    ab = slopes * luma_chroma.gray_to_lightness(gray)[..., None] + offsets
-    return luma_chroma.ab_to_chroma(ab, gray, matrix)
+    ab = slopes * color.gray_to_lightness(gray)[..., None] + offsets
+    return color.ab_to_chroma(ab, gray, matrix)
 
 
-def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memory=MEMORY, quiet=True):
+def colorize_video(colorizer, source, target, crf=films.DEFAULT_CRF, memory=MEMORY, quiet=True):
     """Colours a film, with its sound, subtitles and times.
 
     Finished parts are kept in a hidden folder beside the target until all is done: the same call goes on
@@ -191,7 +194,7 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
         colorizer: `Colorizer`.
         source: path of a film.
         target: path of the film to write; replaced if it exists.
-        crf: constant rate factor, 0 to 51, as in `film_output.video_codec`.
+        crf: constant rate factor, 0 to 51, as in `films.video_codec`.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
         quiet: whether to leave out the progress bar.
 
@@ -203,18 +206,18 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
             missing, but only once what there is of it has been coloured and written.
     """
     source, target = Path(source), Path(target)
-    film, suffix = film_io.probe(source), target.suffix.lower()
+    film, suffix = films.probe(source), target.suffix.lower()
     check_target(source, target)
     with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory))) as store:
         try:
-            streams, note = film_output.plan_streams(film, suffix, store.folder)
+            streams, note = films.plan_streams(film, suffix, store.folder)
             _go_on(colorizer, film, store, SteadyColour(float(film.fps), memory), suffix, crf, quiet)
         except BaseException:
             if not store.segments:  # nothing to go on from
                 store.remove()
             raise
         segments = [(s["path"], int(s["time"])) for s in store.segments]
-        film_output.join_segments(film, segments, target, streams)
+        films.join_segments(film, segments, target, streams)
         broken = np.concatenate([segment["broken"] for segment in store.segments])
         store.remove()
     if film.is_cut_off:
@@ -225,9 +228,9 @@ def colorize_video(colorizer, source, target, crf=film_output.DEFAULT_CRF, memor
 def _go_on(colorizer, film, store, steady, suffix, crf, quiet):
     """Colours what of a film is not in the `SegmentStore` yet."""
     steady.previous = store.memory
-    frames = itertools.islice(film_io.read_film(film), store.frames, None)
+    frames = itertools.islice(films.read_film(film), store.frames, None)
     coloured = follow_colours(colorizer, frames, steady, film.turns)
-    codec, total = film_output.video_codec(suffix, crf, film.is_variable), len(film.times) or None
+    codec, total = films.video_codec(suffix, crf, film.is_variable), len(film.times) or None
     with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
         while segment := list(itertools.islice(coloured, 1)):
             part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
@@ -241,7 +244,7 @@ def check_target(source, target):
         source, target: `Path`s.
 
     Raises:
-        FileError: if the target is a folder, or the source itself, or its folder cannot be made.
+        UserError: if the target is a folder, or the source itself, or its folder cannot be made.
     """
     if target.is_dir():
         raise FilmError(f"{target} is a folder: name a file for the result.")
@@ -264,7 +267,7 @@ def _write_segment(colorizer, film, store, part, codec, bar):
     """Encodes the next frames of a film and notes the segment as finished."""
     start, times, broken = store.frames, [], []
     try:
-        with film_output.FilmWriter(store.next_path, film, codec) as writer:
+        with films.FilmWriter(store.next_path, film, codec) as writer:
             for number, coloured in enumerate(part, start):
                 gray = coloured.frame.gray(film.chroma_size)
                 writer.write(coloured.frame, find_chroma(colorizer, gray, coloured.ab, film.matrix))
@@ -288,3 +291,60 @@ def _settings(colorizer, film, crf, memory):
         "crf": crf,
         "memory": memory,
     }
+
+
+# What browsers show frames for that give no duration, in milliseconds.
+_UNSAID_DURATION = 100
+_PALETTE_FRAMES = 16
+
+
+def colorize_animation(colorizer, source, target, memory=MEMORY, quiet=True):
+    """Colours an animation; durations, loop count and transparency stay as they are.
+
+    A GIF gets one palette for all frames, so that colours do not jump.
+
+    Args:
+        colorizer: `Colorizer`.
+        source: path of a GIF, PNG or WebP.
+        target: path of the GIF, PNG or WebP to write; replaced if it exists.
+        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
+        quiet: whether to leave out the progress bar.
+
+    Raises:
+        FilmError, PhotoError: if the animation cannot be read or the result cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    durations, has_holes = [], False
+    for frame in animations.read_frames(source):
+        durations.append(frame.duration)
+        has_holes |= (frame.alpha <= 127).any()
+    check_target(source, target)
+    shown = [duration or _UNSAID_DURATION for duration in durations]
+    fps = 1000.0 * len(shown) / sum(shown)
+    bar = tqdm(total=len(durations), unit="frame", disable=quiet or None)
+
+    def coloured():
+        waiting = collections.deque()
+        for rgb in colorize_frames(colorizer, _pictures(source, waiting), fps, memory):
+            yield dataclasses.replace(waiting.popleft(), rgb=rgb)
+            bar.update()
+
+    properties = animations.read_properties(source)
+    with bar:
+        if target.suffix.lower() != ".gif":
+            animations.write_animation(target, coloured(), properties)
+            return
+        step = -(-len(durations) // _PALETTE_FRAMES)
+        some = itertools.islice(_pictures(source), 0, None, step)
+        palette = animations.choose_palette(list(colorize_frames(colorizer, some, fps, memory=0)))
+        with animations.GifWriter(target, palette, properties.loop, has_holes) as writer:
+            for frame in coloured():
+                writer.write(frame)
+
+
+def _pictures(source, waiting=None):
+    """Yields the pixels of an animation's frames, and puts the frames into a queue, if there is one."""
+    for frame in animations.read_frames(source):
+        if waiting is not None:
+            waiting.append(frame)
+        yield frame.rgb

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nxap_color import models, workflow
+from nxap_color import models
+from nxap_color.cli import batch
 from nxap_color.extractors import Extractor
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ def stop_writing_after(monkeypatch):
     """A function: after so many photos are written all stops, as by Ctrl-C; gives their list, which grows."""
 
     def stop_after(count):
-        written, write_photo = [], workflow.write_photo
+        written, write_photo = [], batch.write_photo
 
         def write(path, photo):
             if len(written) == count:
@@ -65,7 +66,7 @@ def stop_writing_after(monkeypatch):
             written.append(path)
             return write_photo(path, photo)
 
-        monkeypatch.setattr(workflow, "write_photo", write)
+        monkeypatch.setattr(batch, "write_photo", write)
         return written
 
     return stop_after

@@ -7,7 +7,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color.colorizer import Colorizer
-from nxap_color.models import ModelError
+from nxap_color.errors import ModelError
 
 
 @pytest.fixture(scope="module")

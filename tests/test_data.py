@@ -19,7 +19,7 @@ from nxap_color.data import (
     training_batches,
     validation_batches,
 )
-from nxap_color.sources import load_photos
+from nxap_color.training.sources import load_photos
 
 
 def batches_of(folder, num_batches=3, **arguments):

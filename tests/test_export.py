@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nxap_color import export, models
+from nxap_color import export, saved
 from nxap_color.colorizer import Colorizer
 from nxap_color.export import ENDINGS, main
 
@@ -40,7 +40,7 @@ def fusion_file(tiny_fusion, tmp_path):
 
 @pytest.fixture(scope="module")
 def unet():
-    return models.load_model("unet")
+    return saved.load_model("unet")
 
 
 @pytest.fixture(scope="module")

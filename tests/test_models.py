@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from nxap_color import color, models
+from nxap_color import color, models, saved
 from nxap_color.colorizer import Colorizer
+from nxap_color.errors import ModelError
 from nxap_color.losses import AbMeanSquaredError
-from nxap_color.models import ModelError
 from nxap_color.train import main as train
 
 
@@ -68,7 +68,7 @@ def test_networks_survive_saving_in_safe_mode(architecture, tmp_path):
     path = tmp_path / "model.keras"
     model.save(path)
     lightness = np.random.default_rng(0).uniform(-1, 1, (1, 64, 32, 1)).astype("float32")
-    np.testing.assert_allclose(models.load_model(path)(lightness), model(lightness), atol=1e-6)
+    np.testing.assert_allclose(saved.load_model(path)(lightness), model(lightness), atol=1e-6)
 
 
 def test_fused_features_decide_the_colour_of_the_same_gray(tiny_extractor):
@@ -86,7 +86,7 @@ def test_fused_features_decide_the_colour_of_the_same_gray(tiny_extractor):
 
 def test_fusion_takes_features_under_the_name_of_their_extractor(tiny_extractor, tmp_path):
     models.build_fusion(tiny_extractor, filters=4).save(tmp_path / "fusion.keras")
-    model = models.load_model(tmp_path / "fusion.keras")
+    model = saved.load_model(tmp_path / "fusion.keras")
     assert [tuple(tensor.shape[1:]) for tensor in model.inputs] == [(None, None, 1), (4,)]
     assert model.inputs[1].name == "tiny_features"
     kernels = [layer.kernel.shape for layer in model.layers if hasattr(layer, "kernel")]
@@ -102,8 +102,8 @@ def test_prediction_retraces_for_new_sizes():
 
 
 def test_shipped_model_is_loaded_by_name_with_its_recipe():
-    assert models.load_model("unet").output_shape[-1] == 2
-    assert models.load_recipe("unet")["arguments"]["arch"] == "unet"
+    assert saved.load_model("unet").output_shape[-1] == 2
+    assert saved.load_recipe("unet")["arguments"]["arch"] == "unet"
 
 
 def test_the_shipped_fusion_network_is_given_its_extractor(sample_rgb):
@@ -117,14 +117,14 @@ def test_the_shipped_fusion_network_is_given_its_extractor(sample_rgb):
 
 
 def test_shipped_models_are_small():
-    for path in models.SAVED_MODELS.glob("*.keras"):
+    for path in saved.SAVED_MODELS.glob("*.keras"):
         assert path.stat().st_size <= 25e6
 
 
 def test_shipped_models_were_saved_by_the_oldest_keras(project):
     """Older versions of Keras cannot read what newer ones save."""
     (requirement,) = re.findall(r"^keras>=(.+)$", (project / "requirements.txt").read_text(), re.MULTILINE)
-    for path in models.SAVED_MODELS.glob("*.keras"):
+    for path in saved.SAVED_MODELS.glob("*.keras"):
         with zipfile.ZipFile(path) as file:
             assert json.loads(file.read("metadata.json"))["keras_version"].startswith(requirement)
 
@@ -132,22 +132,22 @@ def test_shipped_models_were_saved_by_the_oldest_keras(project):
 @pytest.mark.parametrize("name", ["no-such-model", "missing.keras"])
 def test_missing_model_is_named_beside_those_there_are(name):
     with pytest.raises(ModelError, match=f"There is no model {name}.*unet"):
-        models.load_model(name)
+        saved.load_model(name)
 
 
 def test_file_that_is_no_model_is_refused(tmp_path):
     path = tmp_path / "text.keras"
     path.write_text("not a model")
     with pytest.raises(ModelError, match="could not be loaded"):
-        models.load_model(path)
+        saved.load_model(path)
 
 
 def test_truncated_model_is_refused(tmp_path):
-    shipped = models.find_model("unet").read_bytes()
+    shipped = saved.find_model("unet").read_bytes()
     path = tmp_path / "half.keras"
     path.write_bytes(shipped[: len(shipped) // 2])
     with pytest.raises(ModelError, match="could not be loaded"):
-        models.load_model(path)
+        saved.load_model(path)
 
 
 def test_foreign_code_is_refused(tmp_path):
@@ -156,7 +156,7 @@ def test_foreign_code_is_refused(tmp_path):
     path = tmp_path / "lambda.keras"
     keras.Model(inputs, outputs).save(path)
     with pytest.raises(ModelError, match="program code of its own, which is not run"):
-        models.load_model(path)
+        saved.load_model(path)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_modules_of_strangers_are_not_imported(tmp_path, monkeypatch, capsys):
     inputs = keras.Input((None, None, 1))
     keras.Model(inputs, layer(inputs)).save(tmp_path / "own.keras")
     with pytest.raises(ModelError, match="program code of its own, which is not run") as caught:
-        models.load_model(tmp_path / "own.keras")
+        saved.load_model(tmp_path / "own.keras")
     assert "stranger" not in sys.modules and not capsys.readouterr().out
     assert len(str(caught.value).splitlines()) == 1
 
@@ -199,7 +199,7 @@ def odd_model(kind):
 def test_model_of_another_kind_is_refused(tmp_path, kind):
     odd_model(kind).save(tmp_path / "odd.keras")
     with pytest.raises(ModelError, match="is no colorization network: expected lightness"):
-        models.load_model(tmp_path / "odd.keras")
+        saved.load_model(tmp_path / "odd.keras")
 
 
 def test_model_with_another_output_is_refused(tmp_path):
@@ -207,7 +207,7 @@ def test_model_with_another_output_is_refused(tmp_path):
     path = tmp_path / "classifier.keras"
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(path)
     with pytest.raises(ModelError, match="is no colorization network"):
-        models.load_model(path)
+        saved.load_model(path)
 
 
 @pytest.mark.parametrize(
@@ -281,14 +281,14 @@ def test_a_model_gives_the_same_colours_on_another_backend(backend, model_to_mov
 
 
 def test_saved_files_hold_no_optimizer():
-    with zipfile.ZipFile(models.find_model("unet")) as file:
+    with zipfile.ZipFile(saved.find_model("unet")) as file:
         assert b'"compile_config": {"optimizer"' not in file.read("config.json")
 
 
 def test_a_classifying_network_predicts_where_no_bins_were_listed_before(tmp_path):
     models.build_unet(head="bins").save(tmp_path / "bins.keras")
     color.ab_bins.cache_clear()
-    answer = models.load_model(tmp_path / "bins.keras").predict_on_batch(np.zeros((1, 32, 32, 1), "float32"))
+    answer = saved.load_model(tmp_path / "bins.keras").predict_on_batch(np.zeros((1, 32, 32, 1), "float32"))
     assert answer.shape == (1, 8, 8, 2)
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from nxap_color import film_io, luma_chroma, predict
+from nxap_color import color, predict
 from nxap_color.colorizer import Colorizer
-from nxap_color.ffmpeg import FilmError
-from nxap_color.film_io import Frame
-from nxap_color.film_segments import SEGMENT_FRAMES, SegmentStore
+from nxap_color.errors import FilmError
+from nxap_color.media import films
+from nxap_color.media.films import Frame
+from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import SteadyColour
 from nxap_color.video import colorize_frames, colorize_video, follow_colours
 
@@ -187,9 +188,9 @@ def test_films_of_several_segments_keep_their_times(tmp_path, tiny_model):
     ffmpeg(*pattern(seconds=17, size="64x48", rate="30"), *H264, "-bf", "0", steady)
     later = r"setts=ts='(N+max(0\,N-300)+mod(N\,5)/3)/30/TB'"
     ffmpeg("-i", steady, "-c", "copy", "-bsf:v", later, film)
-    assert film_io.probe(film).is_variable
+    assert films.probe(film).is_variable
     colorize_video(Colorizer(tiny_model, 32), film, tmp_path / "result.mp4")
-    expected, result = (film_io.probe(path) for path in (film, tmp_path / "result.mp4"))
+    expected, result = (films.probe(path) for path in (film, tmp_path / "result.mp4"))
     assert len(expected.times) == 510
     seconds = [np.array(some.times) * float(some.time_base) for some in (expected, result)]
     np.testing.assert_allclose(seconds[1], seconds[0], atol=0.001)
@@ -308,7 +309,7 @@ def test_sound_without_a_picture_is_no_film(tmp_path):
     path = tmp_path / "sound.mp4"
     ffmpeg(*sound(), "-c:a", "aac", path)
     with pytest.raises(FilmError, match="no film"):
-        film_io.probe(path)
+        films.probe(path)
 
 
 def test_frames_of_other_kinds_are_refused(tiny_model):
@@ -372,7 +373,7 @@ def test_joined_clips_are_taken_apart_again(project, tmp_path):
             gray = np.asarray(photo.convert("L").resize((288, 216)).convert("RGB"))
         clips.append([gray[n : n + 192, 2 * n : 2 * n + 256] for n in range(0, 12)])
     steady = SteadyColour(25)
-    frames = [Frame(luma_chroma.rgb_to_luma(frame, "bt601")) for clip in clips for frame in clip]
+    frames = [Frame(color.rgb_to_luma(frame, "bt601")) for clip in clips for frame in clip]
     followed = list(follow_colours(colorizer, frames, steady))
     assert [number for number, coloured in enumerate(followed) if coloured.is_cut] == [0, 12, 24]
     for number in (12, 24):
@@ -409,7 +410,7 @@ def test_names_that_ffmpeg_could_take_for_something_else(film, colour):
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, tiny_model, monkeypatch):
-    target, run = tmp_path / "result.mp4", film_io.ffmpeg.run
+    target, run = tmp_path / "result.mp4", films.ffmpeg.run
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def run_on_a_full_disk(*options, **more):
@@ -420,7 +421,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, ti
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(film_io.ffmpeg, "run", run_on_a_full_disk)
+    monkeypatch.setattr(films.ffmpeg, "run", run_on_a_full_disk)
     target.write_bytes(b"precious")
     with pytest.raises(FilmError, match="It cannot be written"):
         colorize_video(Colorizer(tiny_model, 64), film, target)
@@ -429,7 +430,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, ti
 
 
 def test_a_decoder_that_breaks_off_is_not_the_end_of_the_film(film):
-    frames = film_io.read_film(film_io.probe(film))
+    frames = films.read_film(films.probe(film))
     next(frames)
     frames.gi_frame.f_locals["decoder"].process.kill()
     with pytest.raises(FilmError, match="The decoder broke off"):

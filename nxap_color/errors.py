@@ -1,0 +1,33 @@
+"""Errors that are for people: their text is one line that says what was received and how to fix it."""
+
+
+class UserError(ValueError):
+    """An input that cannot be used. Its text is one line for the user; any other exception is a bug."""
+
+
+class PhotoError(UserError):
+    """A photo that cannot be read or written."""
+
+
+class FilmError(UserError):
+    """A film that cannot be read or written."""
+
+
+class ModelError(UserError):
+    """A model that is missing, is no colorization network, or does not work as one."""
+
+
+class BackendError(UserError):
+    """A network that the backend cannot run."""
+
+
+class ExtractorError(UserError):
+    """An extractor whose weights are missing or do not fit."""
+
+
+class UsageError(UserError):
+    """A command line that makes no sense."""
+
+
+class ExportError(UserError):
+    """A network that cannot be converted, or is another one afterwards."""

@@ -1,0 +1,154 @@
+"""Measures how close the colours of a film are to the true ones, and how steady."""
+
+from pathlib import Path
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+from skimage.color import rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
+from skimage.registration import optical_flow_ilk
+
+from nxap_color import color
+from nxap_color.media.films import Frame, probe
+from nxap_color.metrics import colorfulness
+from nxap_color.steady import SteadyColour, round_trip_error, warp
+from nxap_color.video import ask_network, in_batches, paint
+
+COLUMNS = ("PSNR dB", "ratio", "CDC", "warp error", "of it")
+CDC_STEPS = (1, 2, 4)
+# Motion is judged at this many pixels on the shorter side: colours have no finer detail.
+_FLOW_SIDE = 96
+
+
+def measure_film(path, colorizer, progress=lambda frames: frames):
+    """Takes the colour from a film, lets a model put it back in three ways, and measures each.
+
+    Args:
+        path: path of a film in colour.
+        colorizer: `Colorizer`.
+        progress: function that wraps the iterable of frames, such as `tqdm`.
+
+    Returns:
+        Dict from "truth", "frame by frame", "averaged" (over time, without following motion) and "steady"
+        to a dict of floats: "psnr" in dB, mean over frames (not for the truth); "colorfulness", mean over
+        frames; "cdc", see `consistency`; and "warp_error": how far colours change along the motion of
+        things, mean distance in ab units where forward and backward flow agree to a pixel, with the flow of
+        the true film's gray (of Le Besnerais, Champagnat 2005, by scikit-image: not the one that
+        `SteadyColour` follows).
+        And the numbers of the frames at which shots begin.
+
+    Raises:
+        FilmError: if it is no film.
+    """
+    fps = float(probe(Path(path)).fps)
+    ways = {
+        "frame by frame": SteadyColour(fps, memory=0),
+        "averaged": SteadyColour(fps, follows_motion=False),
+        "steady": SteadyColour(fps),
+    }
+    scores = {label: _Scores() for label in ("truth", *ways)}
+    last, cuts, number = None, [], 0
+    for batch in in_batches(progress(iio.imiter(path, plugin="FFMPEG"))):
+        frames = [Frame(color.rgb_to_luma(truth, "bt601")) for truth in batch]
+        for truth, frame, gray, answer in zip(batch, *ask_network(colorizer, frames), strict=True):
+            small = _shrink(frame.gray()) / np.float32(255.0)
+            flow = None if last is None else _motion(last, small)
+            scores["truth"].add(truth, truth, flow)
+            for label, steady in ways.items():
+                ab, is_cut = steady.follow(gray, answer)
+                scores[label].add(paint(colorizer, frame, ab), truth, flow)
+            cuts += [number] if is_cut else []
+            last, number = small, number + 1
+    return {label: score.summarize() for label, score in scores.items()}, cuts
+
+
+def _shrink(picture):
+    scale = _FLOW_SIDE / min(picture.shape[:2])
+    size = tuple(max(8, round(side * scale)) for side in picture.shape[1::-1])
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _motion(last, gray):
+    """Flow (H, W, 2) from this frame to the last, and where it can be relied on, boolean (H, W)."""
+    backward, forward = (
+        np.stack(optical_flow_ilk(*pair, radius=5, num_warp=3, prefilter=True)[::-1], axis=-1)
+        for pair in ((gray, last), (last, gray))
+    )
+    return backward, round_trip_error(backward, forward) < 1.0
+
+
+class _Scores:
+    """What has to be kept of the frames of one film to measure it."""
+
+    def __init__(self):
+        self.psnr, self.colorfulness, self.histograms, self.warp_errors = [], [], [], []
+        self.last_ab = None
+
+    def add(self, frame, truth, flow):
+        """Takes a frame and its truth, uint8 (H, W, 3), and (flow, mask) from the one before, or None."""
+        if frame is not truth:
+            self.psnr.append(peak_signal_noise_ratio(truth, frame, data_range=255))
+        self.colorfulness.append(colorfulness(frame))
+        self.histograms.append(histograms(frame))
+        ab = np.float32(rgb2lab(_shrink(frame))[..., 1:])
+        if flow is not None:
+            distance = np.linalg.norm(warp(self.last_ab, flow[0]) - ab, axis=-1)
+            self.warp_errors.append(distance[flow[1]].mean() if flow[1].any() else 0.0)
+        self.last_ab = ab
+
+    def summarize(self):
+        return {
+            **({"psnr": float(np.mean(self.psnr))} if self.psnr else {}),
+            "colorfulness": float(np.mean(self.colorfulness)),
+            "cdc": consistency(self.histograms),
+            "warp_error": float(np.mean(self.warp_errors)) if self.warp_errors else 0.0,
+        }
+
+
+def histograms(frame):
+    """Counts how often a frame, uint8 (H, W, 3), has each value: float array (3, 256), each row sums to 1."""
+    return np.stack(
+        [np.bincount(channel.ravel(), minlength=256) for channel in np.moveaxis(frame, -1, 0)]
+    ) / (frame.shape[0] * frame.shape[1])
+
+
+def consistency(rows):
+    """Color distribution consistency, CDC (Liu et al. 2021): 0 where the colours of a film never change.
+
+    Args:
+        rows: list of arrays (3, 256), as from `histograms`, one for each frame.
+
+    Returns:
+        Float, the mean Jensen-Shannon divergence (natural logarithm) of frames 1, 2 and 4 apart; 0 for
+        films of one frame.
+    """
+    rows = np.array(rows)
+    steps = [_divergence(rows[:-step], rows[step:]).mean() for step in CDC_STEPS if len(rows) > step]
+    return float(np.mean(steps)) if steps else 0.0
+
+
+def _divergence(p, q):
+    """Jensen-Shannon divergence of distributions along the last axis."""
+    middle = (p + q) / 2.0
+
+    def relative_entropy(x):
+        ratio = np.divide(x, middle, out=np.ones_like(x), where=x > 0)
+        return (x * np.log(ratio)).sum(axis=-1)
+
+    return (relative_entropy(p) + relative_entropy(q)) / 2.0
+
+
+def film_table(results):
+    """Formats the result of `measure_film` as lines of text for a terminal."""
+    truth, single = results["truth"], results["frame by frame"]
+    lines = [" " * 16 + "".join(f"{column:>12}" for column in COLUMNS)]
+    for label, row in results.items():
+        cells = (
+            f"{row['psnr']:.2f}" if "psnr" in row else "",
+            f"{row['colorfulness'] / max(truth['colorfulness'], 1e-9):.2f}",
+            f"{row['cdc']:.5f}", f"{row['warp_error']:.3f}",
+            f"{row['warp_error'] / max(single['warp_error'], 1e-9):.2f}",
+        )  # fmt: skip
+        lines.append(f"{label:16}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""Measuring models through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import lab2rgb, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio
+
+from nxap_color.evaluate import main
+from nxap_color.evaluation.photos import methods
+
+
+@pytest.fixture
+def report(photo_folder, tiny_model_file, tmp_path):
+    path = tmp_path / "report.json"
+    status = main([str(photo_folder), "--model", str(tiny_model_file), "--json", str(path), "--quiet"])
+    return status, json.loads(path.read_text())
+
+
+def test_the_baselines_stand_beside_the_model(report, tiny_model_file):
+    status, content = report
+    assert status == 0
+    assert list(content["results"]) == ["gray", "mean ab", str(tiny_model_file)]
+    assert content["photos"] == 12
+
+
+def test_gray_is_measured_right(report, photo_folder):
+    psnr = []
+    for path in photo_folder.rglob("*.jpg"):
+        with Image.open(path) as photo:
+            truth = np.asarray(photo.convert("RGB"))
+        lab = rgb2lab(truth)
+        lab[..., 1:] = 0.0
+        psnr.append(peak_signal_noise_ratio(truth, np.uint8(np.rint(lab2rgb(lab) * 255.0)), data_range=255))
+    gray = report[1]["results"]["gray"]
+    assert gray["psnr"] == pytest.approx(np.mean(psnr), abs=0.01)
+    assert gray["colorfulness"] < 0.5 and gray["colorfulness_ratio"] < 0.01
+
+
+def test_mean_ab_is_that_colour_everywhere():
+    gray = np.full((16, 16, 3), 119, "uint8")
+    lab = rgb2lab(methods({}, (10.0, -20.0))["mean ab"](gray))
+    np.testing.assert_allclose(lab[0, 0, 1:], (10.0, -20.0), atol=1.0)
+    assert lab[0, 0, 0] == pytest.approx(rgb2lab(gray)[0, 0, 0], abs=0.5)
+
+
+def test_the_sheet_shows_gray_result_and_truth(photo_folder, tiny_model_file, tmp_path):
+    sheet = tmp_path / "sheet.jpg"
+    assert main([str(photo_folder), "--model", str(tiny_model_file), "--sheet", str(sheet)]) == 0
+    with Image.open(sheet) as picture:
+        assert picture.height == 6 * 128 + 5 * 4
+        left = np.asarray(picture)[:, :100].astype(int)
+    assert np.ptp(left, axis=-1).mean() < 4.0
+
+
+def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
+    assert main([str(photo_folder), "--model", str(tiny_model_file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("12 photos of")
+    methods_shown = ["gray", "mean ab", str(tiny_model_file)]
+    assert [line.split("  ")[0] for line in lines[2:5]] == methods_shown
+    assert [line.split(",")[0] for line in lines[5:7]] == [
+        f"PSNR of {tiny_model_file} over {other}" for other in ("gray", "mean ab")
+    ]
+    assert lines[8].startswith("10 photos of .") and lines[14].startswith("2 photos of more")
+    assert [line.split("  ")[0] for line in lines[16:]] == methods_shown
+
+
+def test_models_are_measured_at_several_amounts_of_colour(photo_folder, tiny_model_file, tmp_path, capsys):
+    for path in photo_folder.rglob("*.jpg"):
+        if path.parent != photo_folder / "more":
+            path.unlink()
+    table, plot, report = (tmp_path / name for name in ("table.csv", "front.png", "report.json"))
+    outputs = ["--csv", str(table), "--plot", str(plot), "--json", str(report), "--quiet"]
+    arguments = [str(photo_folder), "--model", str(tiny_model_file), "--vividness", "0", "1", "1.5"]
+    assert main([*arguments, *outputs]) == 0
+    results = json.loads(report.read_text())["results"]
+    assert list(results)[2:] == [f"{tiny_model_file} x0", str(tiny_model_file), f"{tiny_model_file} x1.5"]
+    ratios = [row["colorfulness_ratio"] for row in results.values()]
+    assert ratios[2] == pytest.approx(ratios[0], abs=0.01) and ratios[2] < ratios[3] < ratios[4]
+    assert len(table.read_text().splitlines()) == 6
+    with Image.open(plot) as picture:
+        assert picture.width > 600
+    out = capsys.readouterr().out.splitlines()
+    assert out[-3:] == [f"wrote {path}" for path in (report, table, plot)]
+    gain = results[f"{tiny_model_file} x0"]["psnr"] - results["mean ab"]["psnr"]
+    assert f"x0 over mean ab, photo by photo: {gain:+.2f} dB" in "\n".join(out)
+
+
+def test_degraded_photos_are_measured_in_their_own_tones(photo_folder, tiny_model_file, tmp_path, capsys):
+    """Gray loses no more than colour; a truth that was not degraded would cost it many dB."""
+    psnr = []
+    for options in ([], ["--degrade"], ["--degrade"]):
+        path = tmp_path / "report.json"
+        args = [str(photo_folder), "--model", str(tiny_model_file), "--json", str(path), "--quiet", *options]
+        assert main(args) == 0
+        report = json.loads(path.read_text())
+        assert report["degraded"] == bool(options)
+        psnr.append(report["results"]["gray"]["psnr"])
+    assert psnr[0] != psnr[1] == psnr[2]
+    assert psnr[1] == pytest.approx(psnr[0], abs=1.5)
+    assert "12 photos of" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_a_broken_photo_is_named_and_the_others_measured(photo_folder, tiny_model_file, tmp_path, capsys):
+    (photo_folder / "broken.jpg").write_bytes(b"no photo")
+    Image.new("RGB", (3, 3), "red").save(photo_folder / "small.png")
+    Image.new("RGB", (30, 30), "gray").save(photo_folder / "gray.png")
+    path = tmp_path / "report.json"
+    assert main([str(photo_folder), "--model", str(tiny_model_file), "--json", str(path)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    named = [name for line in errors for name in ("broken.jpg", "gray.png", "small.png") if name in line]
+    assert len(errors) == 3 and named == ["broken.jpg", "gray.png", "small.png"]
+    assert json.loads(path.read_text())["photos"] == 12
+
+
+def test_outputs_are_checked_before_the_work(photo_folder, tiny_model_file, tmp_path, capsys):
+    recipe, log = tiny_model_file.with_suffix(".json"), tiny_model_file.with_suffix(".csv")
+    refused = [
+        (["--json", recipe], "the place of a model's recipe or log"),
+        (["--csv", log], "the place of a model's recipe or log"),
+        (["--json", tmp_path / "no" / "r.json"], "There is no folder"),
+        (["--sheet", "a.gif"], "--sheet must end in"),
+        (["--plot", "a.jpg"], "--plot must end in"),
+        (["--json", "a.csv", "--csv", "a.csv"], "received one name twice"),
+    ]
+    for arguments, message in refused:
+        assert main([str(photo_folder), "--model", str(tiny_model_file), *map(str, arguments)]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["no-such-folder"], [".", "--model", "no-such-model"]])
+def test_wrong_usage_exits_with_2(arguments, capsys, photo_folder, monkeypatch):
+    monkeypatch.chdir(photo_folder)
+    assert main(arguments) == 2
+    assert "There is no" in capsys.readouterr().err
+
+
+def test_a_folder_without_photos_is_named(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "has no photos" in capsys.readouterr().err
