@@ -2,7 +2,17 @@
 
 
 class UserError(ValueError):
-    """An input that cannot be used. Its text is one line for the user; any other exception is a bug."""
+    """An input that cannot be used. Its text is one line for the user; any other exception is a bug.
+
+    Attributes:
+        exit_status: what a command line ends with: 2 for wrong usage, 1 for work that failed.
+    """
+
+    exit_status = 2
+
+
+class UsageError(UserError):
+    """A command line that makes no sense."""
 
 
 class PhotoError(UserError):
@@ -25,9 +35,7 @@ class ExtractorError(UserError):
     """An extractor whose weights are missing or do not fit."""
 
 
-class UsageError(UserError):
-    """A command line that makes no sense."""
-
-
 class ExportError(UserError):
-    """A network that cannot be converted, or is another one afterwards."""
+    """A network that cannot be converted, or differs from the model afterwards."""
+
+    exit_status = 1

@@ -16,9 +16,10 @@ from nxap_color.cli.console import (
     whole_between,
 )
 from nxap_color.errors import UserError
+from nxap_color.media.collections import SHIPPED
 from nxap_color.media.films import DEFAULT_CRF
 
-SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.jpg"
+SAMPLE = SHIPPED / "data" / "sample.jpg"
 
 
 def make_parser():

@@ -1,9 +1,4 @@
-"""Functional-API builders of the colorization networks, and loading them from a name or a file.
-
-Every network takes lightness (batch, height, width, 1) in [-1, 1], of any height and width that are
-multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2). One that fuses
-in what a frozen network says about the photo takes that vector (batch, num_features), too.
-"""
+"""Models on disk: finding, loading and checking a network and the recipe beside it."""
 
 import contextlib
 import json
@@ -12,8 +7,9 @@ from pathlib import Path
 import keras
 
 from nxap_color.errors import ModelError
+from nxap_color.media.collections import SHIPPED
 
-SAVED_MODELS = Path(__file__).resolve().parent.parent / "saved_models"
+SAVED_MODELS = SHIPPED / "saved_models"
 DEFAULT_MODEL = "unet"
 
 

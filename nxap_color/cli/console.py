@@ -1,4 +1,4 @@
-"""What the command lines share: a quiet start, and values of arguments checked."""
+"""What the command lines share: one way to run, a quiet start, and checked values of arguments."""
 
 import argparse
 import contextlib
@@ -13,7 +13,65 @@ import tempfile
 import threading
 import warnings
 
+from nxap_color import __version__
+from nxap_color.errors import UserError
+
 EXTRACTOR_WEIGHTS_HELP = "file of weights for the frozen network whose features the model fuses, if it does"
+
+
+def run(work, parser, arguments=None, stopped="stopped"):
+    """Run a command line: parse, work, and turn whatever happens into an exit status and one line.
+
+    A `UserError` is printed as one line; any other exception is a bug, whose traceback `--debug` shows.
+    SIGTERM and SIGHUP act like Ctrl-C, and a reader that closes the pipe (`| head`) ends the work quietly.
+
+    Args:
+        work: function of the parsed `argparse.Namespace` that returns the exit status; None means 0.
+        parser: `argparse.ArgumentParser` without `--version` and `--debug`, which are added.
+        arguments: list of texts, or None for those of the process.
+        stopped: what is said when the user stops it, a text or a function without arguments that returns one.
+
+    Returns:
+        0 for success, 128 + signal number when stopped, a `UserError`'s `exit_status`, 1 for a bug, or what
+        `work` returned.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 0 after `--help` and `--version`, as argparse does.
+    """
+    parser.add_argument("--version", action="version", version=f"nxap_color {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # names of files in an old archive are not always UTF-8
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with ends_politely():
+            status = work(args) or 0
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        # What is still buffered has no reader either; Python would complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
+    except KeyboardInterrupt as stop:
+        print(stopped if isinstance(stopped, str) else stopped(), file=sys.stderr)
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+    except Exception as error:
+        if args.debug:
+            raise
+        print(_one_line(error), file=sys.stderr)
+        return getattr(error, "exit_status", 1)
+
+
+def _one_line(error):
+    """What is printed of an exception: a user's error, the system's, or a bug."""
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"error: {where}{error.strerror}"
+    text = (str(error).splitlines() or [""])[0]
+    return f"error: {type(error).__name__}: {text} (a bug in nxap_color: --debug shows where)"
 
 
 def start_quietly(for_prediction=False, prepare=None):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-SAMPLES = Path(__file__).resolve().parents[2] / "data" / "photos"
+from nxap_color.media.collections import SHIPPED
+
+SAMPLES = SHIPPED / "data" / "photos"
 BACKENDS = ("tensorflow", "openvino")
 REPEATS, FOLDER_REPEATS = 5, 3
 SIZES = {"256 px": 256 * 341, "12 megapixels": 12_000_000}  # of a photo of 4:3
