@@ -253,7 +253,7 @@ def _dither_pattern():
 
 
 def _nearest(palette):
-    """Find the index of the nearest palette colour, uint8 (levels, levels, levels), by red, green and blue."""
+    """Find the index of the palette colour nearest to each RGB, uint8 (levels, levels, levels)."""
     from scipy.spatial import cKDTree  # here, since importing it takes a quarter of a second
 
     levels = (np.arange(_LEVELS) + 0.5) * (256 / _LEVELS)

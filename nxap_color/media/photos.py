@@ -188,7 +188,7 @@ def _check_size(height, width):
 
 
 def _open_image(stream):
-    """Open a photo with Pillow and, if it is a TIFF, with tifffile; None for the one that does not know it."""
+    """Open a photo with Pillow and, if it is a TIFF, with tifffile; None for which does not know it."""
     tiff = photo_depth.open_tiff(stream)
     stream.seek(0)
     try:
