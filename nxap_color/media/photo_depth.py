@@ -6,7 +6,7 @@ Read by tifffile and OpenCV, handed on and written as 16 bits.
 import contextlib
 import io
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ def open_tiff(stream: BinaryIO) -> tifffile.TiffFile | None:
 def page_pixels(tiff: tifffile.TiffFile) -> list[int]:
     """Return how many pixels each page of a TIFF has; CodecError if it is damaged."""
     with codec_errors(), quiet_codecs():
-        return [page.imagelength * page.imagewidth for page in tiff.pages]
+        return [int(page.imagelength) * int(page.imagewidth) for page in tiff.pages]
 
 
 def read_tiff_page(
@@ -72,59 +72,82 @@ def read_tiff_page(
     Raises:
         CodecError: if the page is damaged.
     """
-    found = _find_deep_page(tiff, index)
-    if found is None:
+    page = _find_deep_page(tiff, index)
+    if page is None:
         return None
-    page, orientation = found
-    height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
-    check_size(height, width)
+    check_size(page.height, page.width)
     pixels = _decode_page(stream, index, page)
     if pixels is None:
         return None
-    if pixels.size != height * width * samples:
-        raise CodecError(f"its page has {pixels.shape} instead of {height} x {width} x {samples} values")
-    if page.planarconfig == _SEPARATE and samples > 1:
+    if page.is_separate:
         pixels = np.moveaxis(pixels, 0, -1)
-    pixels = pixels.reshape(height, width, samples)
-    channels = 3 if page.photometric == _RGB else 1
-    pixels, alpha = scale_to_uint16(pixels[..., :channels]), pixels[..., channels:]
-    if page.photometric == _WHITE_IS_ZERO:
+    pixels = pixels.reshape(page.height, page.width, page.samples)
+    pixels, alpha = scale_to_uint16(pixels[..., : page.channels]), pixels[..., page.channels :]
+    if page.is_white_zero:
         pixels = 65535 - pixels
     if not alpha.size:
-        return pixels, None, orientation
+        return pixels, None, page.orientation
     alpha = scale_to_uint16(alpha)
-    if page.extrasamples[:1] == (_PREMULTIPLIED,):
+    if page.is_premultiplied:
         pixels = np.uint16(np.minimum(pixels * np.float32(65535) / np.maximum(alpha, 1), 65535))
-    return pixels, alpha[..., 0], orientation
+    return pixels, alpha[..., 0], page.orientation
+
+
+class _DeepPage(NamedTuple):
+    """A page of gray or RGB of more than 8 bits: tifffile's, and what is needed of its tags."""
+
+    tiff: tifffile.TiffPage
+    height: int
+    width: int
+    samples: int
+    channels: int
+    orientation: int
+    is_white_zero: bool
+    is_separate: bool
+    is_premultiplied: bool
 
 
 def _find_deep_page(tiff, index):
-    """Find a page of gray or RGB of more than 8 bits, and its orientation; None if it is no such page."""
-    # Where tifffile fails, Pillow may know better. Every one of these attributes may be broken.
+    """Find a page of gray or RGB of more than 8 bits; None if there is none of this number."""
+    # Where tifffile fails, Pillow may know better. In a damaged file any tag may have any type.
     with contextlib.suppress(CodecError), codec_errors(), quiet_codecs():
         page = tiff.pages[index]
         channels = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3}.get(page.photometric)
         if channels and page.dtype.itemsize > 1 and page.samplesperpixel in (channels, channels + 1):
-            return page, page.tags.valueof("Orientation", 1)
+            return _DeepPage(
+                page,
+                int(page.imagelength),
+                int(page.imagewidth),
+                int(page.samplesperpixel),
+                channels,
+                page.tags.valueof("Orientation", 1),
+                is_white_zero=page.photometric == _WHITE_IS_ZERO,
+                is_separate=page.planarconfig == _SEPARATE and page.samplesperpixel > 1,
+                is_premultiplied=page.extrasamples[:1] == (_PREMULTIPLIED,),
+            )
     return None
 
 
 def _decode_page(stream, index, page):
-    """Decode the pixels of a page with tifffile or else OpenCV; None if neither can undo its compression."""
+    """Decode the values of a `_DeepPage` with tifffile or OpenCV; None if neither knows its compression."""
+    num_values = page.height * page.width * page.samples
     try:
         with codec_errors(), quiet_codecs():
-            return page.asarray(maxworkers=1)
+            pixels = page.tiff.asarray(maxworkers=1)
     except CodecError as error:
         if "imagecodecs" not in str(error):  # a package that knows more ways of compression
             raise
-    if page.planarconfig == _SEPARATE and page.samplesperpixel > 1:
-        # Both Pillow and OpenCV would make noise of it.
+    else:
+        if pixels.size != num_values:
+            raise CodecError(f"it has {pixels.size} values for {page.height} x {page.width} pixels")
+        return pixels
+    if page.is_separate:  # both Pillow and OpenCV would make noise of it
         raise CodecError("16 bits in separate colour planes can only be read uncompressed or deflated")
     stream.seek(0)
     data = np.frombuffer(stream.read(), "uint8")
     with codec_errors(), quiet_codecs():
         _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(index, index + 1))
-    if len(pages) != 1 or pages[0].dtype != page.dtype or pages[0].size != np.prod(page.shape):
+    if len(pages) != 1 or pages[0].dtype != page.tiff.dtype or pages[0].size != num_values:
         return None
     return _swap_red_and_blue(pages[0])
 
@@ -227,8 +250,8 @@ def _extra_tags(exif):
 
 
 def _swap_red_and_blue(pixels):
-    """RGB(A) <-> OpenCV's BGR(A), (H, W, channels); gray stays as it is."""
-    if pixels.ndim == 2:
+    """Turn RGB(A) into OpenCV's BGR(A) and back, (H, W, channels); gray stays as it is."""
+    if pixels.ndim == 2 or pixels.shape[2] < 3:
         return pixels
     code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return cv2.cvtColor(np.ascontiguousarray(pixels), code)
