@@ -39,3 +39,10 @@ class ExportError(UserError):
     """A network that cannot be converted, or differs from the model afterwards."""
 
     exit_status = 1
+
+
+class CodecError(UserError):
+    """What another package's decoder or encoder cannot do, before it is known to which file it happened.
+
+    Readers and writers catch it and raise a `PhotoError` or `FilmError` that names the file.
+    """

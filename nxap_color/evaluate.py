@@ -168,21 +168,21 @@ def measure(args, names, colorizers, mean_ab):
 def print_report(report):
     """Prints the tables of a report, as from `measure`, for a terminal."""
     print(f"{report['photos']} photos of {report['source']}{', degraded' if report['degraded'] else ''}")
-    print(photos.table(report["results"]))
+    print(photos.format_table(report["results"]))
     for label, psnr in report["psnr_of_seeds"].items():
         print(f"PSNR of {label} from single seeds: {', '.join(f'{value:.2f}' for value in psnr)} dB")
     first = report["psnr_gains"]["of"]
     for other, (gain, low, high) in report["psnr_gains"]["over"].items():
         print(f"PSNR of {first} over {other}, photo by photo: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
     for group, part in report["groups"].items():
-        print(f"\n{part['photos']} photos of {group}\n{photos.table(part['results'])}")
+        print(f"\n{part['photos']} photos of {group}\n{photos.format_table(part['results'])}")
 
 
 def evaluate_film(args):
     """Measures the first model of a command line on a film; returns the exit status."""
     start_quietly()
     from nxap_color.colorizer import Colorizer
-    from nxap_color.evaluation.films import film_table, measure_film
+    from nxap_color.evaluation.films import format_film_table, measure_film
 
     def progress(frames):
         return tqdm(frames, unit="frame", disable=args.quiet or None)
@@ -195,7 +195,7 @@ def evaluate_film(args):
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{args.folder}: shots begin at frames {', '.join(map(str, cuts))}")
-    print(film_table(results))
+    print(format_film_table(results))
     if args.json:
         report = {"source": Path(args.folder).name, "shots": cuts, "results": results}
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,10 +1,13 @@
-"""Measures how close the colours of a film are to the true ones, and how steady."""
+"""Measure how close the colours of a film are to the true ones, and how steady."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import imageio.v3 as iio
 import numpy as np
+from scipy.spatial.distance import jensenshannon
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import optical_flow_ilk
@@ -15,27 +18,34 @@ from nxap_color.metrics import colorfulness
 from nxap_color.steady import SteadyColour, round_trip_error, warp
 from nxap_color.video import ask_network, in_batches, paint
 
-COLUMNS = ("PSNR dB", "ratio", "CDC", "warp error", "of it")
-CDC_STEPS = (1, 2, 4)
+if TYPE_CHECKING:
+    from nxap_color.colorizer import Colorizer
+
+FILM_COLUMNS = ("PSNR dB", "ratio", "CDC", "warp error", "of it")
+CDC_STEPS = (1, 2, 4)  # frames apart
 # Motion is judged at this many pixels on the shorter side: colours have no finer detail.
 _FLOW_SIDE = 96
 
 
-def measure_film(path, colorizer, progress=lambda frames: frames):
-    """Takes the colour from a film, lets a model put it back in three ways, and measures each.
+def measure_film(
+    path: str | Path,
+    colorizer: "Colorizer",
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda frames: frames,
+) -> tuple[dict[str, dict[str, float]], list[int]]:
+    """Remove the colour of a film, let a model put it back in three ways, and measure each.
 
     Args:
-        path: path of a film in colour.
-        colorizer: `Colorizer`.
+        path: a film in colour.
+        colorizer: the model to measure.
         progress: function that wraps the iterable of frames, such as `tqdm`.
 
     Returns:
         Dict from "truth", "frame by frame", "averaged" (over time, without following motion) and "steady"
         to a dict of floats: "psnr" in dB, mean over frames (not for the truth); "colorfulness", mean over
-        frames; "cdc", see `consistency`; and "warp_error": how far colours change along the motion of
-        things, mean distance in ab units where forward and backward flow agree to a pixel, with the flow of
-        the true film's gray (of Le Besnerais, Champagnat 2005, by scikit-image: not the one that
-        `SteadyColour` follows).
+        frames; "cdc", see `consistency`; and "warp_error": how much colours change along the motion of
+        things, mean distance in ab units where forward and backward flow agree to a pixel. The flow is that
+        of the true film's gray (Le Besnerais, Champagnat 2005, by scikit-image), not the one that
+        `SteadyColour` follows.
         And the numbers of the frames at which shots begin.
 
     Raises:
@@ -70,7 +80,7 @@ def _shrink(picture):
 
 
 def _motion(last, gray):
-    """Flow (H, W, 2) from this frame to the last, and where it can be relied on, boolean (H, W)."""
+    """Find the flow (H, W, 2) from this frame to the last in pixels, and where it is reliable (H, W)."""
     backward, forward = (
         np.stack(optical_flow_ilk(*pair, radius=5, num_warp=3, prefilter=True)[::-1], axis=-1)
         for pair in ((gray, last), (last, gray))
@@ -79,14 +89,14 @@ def _motion(last, gray):
 
 
 class _Scores:
-    """What has to be kept of the frames of one film to measure it."""
+    """What must be kept of the frames of one film to measure it."""
 
     def __init__(self):
         self.psnr, self.colorfulness, self.histograms, self.warp_errors = [], [], [], []
         self.last_ab = None
 
     def add(self, frame, truth, flow):
-        """Takes a frame and its truth, uint8 (H, W, 3), and (flow, mask) from the one before, or None."""
+        """Add a frame and its truth, uint8 (H, W, 3), and (flow, mask) from the one before, or None."""
         if frame is not truth:
             self.psnr.append(peak_signal_noise_ratio(truth, frame, data_range=255))
         self.colorfulness.append(colorfulness(frame))
@@ -106,43 +116,37 @@ class _Scores:
         }
 
 
-def histograms(frame):
-    """Counts how often a frame, uint8 (H, W, 3), has each value: float array (3, 256), each row sums to 1."""
+def histograms(frame: np.ndarray) -> np.ndarray:
+    """Count how often a frame, uint8 (H, W, 3), has each value: float array (3, 256), each row sums to 1."""
     return np.stack(
         [np.bincount(channel.ravel(), minlength=256) for channel in np.moveaxis(frame, -1, 0)]
     ) / (frame.shape[0] * frame.shape[1])
 
 
-def consistency(rows):
-    """Color distribution consistency, CDC (Liu et al. 2021): 0 where the colours of a film never change.
+def consistency(rows: list[np.ndarray]) -> float:
+    """Compute the color distribution consistency, CDC (Liu et al. 2021): 0 where colours never change.
 
     Args:
-        rows: list of arrays (3, 256), as from `histograms`, one for each frame.
+        rows: arrays (3, 256), as from `histograms`, one for each frame.
 
     Returns:
-        Float, the mean Jensen-Shannon divergence (natural logarithm) of frames 1, 2 and 4 apart; 0 for
-        films of one frame.
+        The mean Jensen-Shannon divergence (natural logarithm) of frames 1, 2 and 4 apart; 0 for films of one
+        frame.
     """
     rows = np.array(rows)
-    steps = [_divergence(rows[:-step], rows[step:]).mean() for step in CDC_STEPS if len(rows) > step]
+    # SciPy's distance is the square root of the divergence.
+    steps = [
+        np.square(jensenshannon(rows[:-step], rows[step:], axis=-1)).mean()
+        for step in CDC_STEPS
+        if len(rows) > step
+    ]
     return float(np.mean(steps)) if steps else 0.0
 
 
-def _divergence(p, q):
-    """Jensen-Shannon divergence of distributions along the last axis."""
-    middle = (p + q) / 2.0
-
-    def relative_entropy(x):
-        ratio = np.divide(x, middle, out=np.ones_like(x), where=x > 0)
-        return (x * np.log(ratio)).sum(axis=-1)
-
-    return (relative_entropy(p) + relative_entropy(q)) / 2.0
-
-
-def film_table(results):
-    """Formats the result of `measure_film` as lines of text for a terminal."""
+def format_film_table(results: dict[str, dict[str, float]]) -> str:
+    """Format the result of `measure_film` as lines of text for a terminal."""
     truth, single = results["truth"], results["frame by frame"]
-    lines = [" " * 16 + "".join(f"{column:>12}" for column in COLUMNS)]
+    lines = [" " * 16 + "".join(f"{column:>12}" for column in FILM_COLUMNS)]
     for label, row in results.items():
         cells = (
             f"{row['psnr']:.2f}" if "psnr" in row else "",

@@ -1,31 +1,33 @@
-"""GIFs, and PNGs and WebPs that move, in colour that holds: `colorize_animation`."""
+"""Read and write animations: GIF, animated PNG and animated WebP."""
 
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageSequence, UnidentifiedImageError
 
 from nxap_color import color
-from nxap_color.errors import FilmError, PhotoError
+from nxap_color.errors import CodecError, FilmError, PhotoError
 from nxap_color.images import turn_upright
 from nxap_color.media import photo_metadata
 from nxap_color.media.atomic import written_whole
-from nxap_color.media.photos import check_rows, format_of, one_line, save_image, written_photo
+from nxap_color.media.guard import codec_errors, one_line
+from nxap_color.media.photo_integrity import check_rows
+from nxap_color.media.photos import format_of, save_image, written_photo
 
+_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP")  # whatever the name says
+_MAX_FRAME_PIXELS = 40_000_000
 # Six bits a channel: finer than the steps between 255 colours.
 _LEVELS = 64
 # Ordered dithering (Bayer 1973): its pattern stands still, where error diffusion would crawl over a film.
 _BAYER = np.array([[0, 2], [3, 1]])
 _DITHER = 14.0  # peak to peak, in 8-bit steps
 _DISPOSE_KEEP, _DISPOSE_CLEAR = 1, 2
-
-
-_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP")  # whatever the name says
-_MAX_FRAME_PIXELS = 40_000_000
 
 
 @dataclass
@@ -48,71 +50,97 @@ class Properties:
     """What belongs to an animation as a whole.
 
     Attributes:
-        loop: how often it is repeated: 0 for ever, None if it is played once and says nothing.
-        has_still: whether its first picture is no frame, but for programs that show none (PNG).
+        loop: how often it is repeated: 0 for ever, None if it is played once and the file does not say so.
+        has_still: whether its first picture is not a frame, but for programs that show no animations (PNG).
         metadata: as `photo_metadata.read_metadata` finds it.
     """
 
     loop: int | None
     has_still: bool
-    metadata: dict
+    metadata: dict[str, Any]
 
 
-def is_gif(path):
-    """Tells by its name whether a `Path` is that of a GIF; hidden files are none."""
+def is_gif(path: Path) -> bool:
+    """Tell by its name whether a path is that of a GIF; hidden files are none."""
     return path.suffix.lower() == ".gif" and not path.name.startswith(".")
 
 
-def read_frames(path):
-    """Reads the frames of a GIF, PNG or WebP one after the other, with what earlier ones left on the canvas.
+def read_frames(path: Path) -> Iterator[AnimationFrame]:
+    """Read the frames of a GIF, PNG or WebP one after the other, with what earlier ones left on the canvas.
 
     Args:
-        path: path object.
+        path: where it lies; its contents, not its name, decide how it is read.
 
     Yields:
         `AnimationFrame`.
 
     Raises:
-        FilmError: if it is missing, of another format, damaged, or of more than 40 megapixels; frames before
-            the damage have been given.
+        FilmError: if it is missing, of another format, damaged, or of more than 40 megapixels; raised after
+            the frames before the damage.
     """
     count = 0
     try:
-        with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as animation:
-            if animation.width * animation.height > _MAX_FRAME_PIXELS:
-                raise ValueError(f"it has more than {_MAX_FRAME_PIXELS // 10**6} megapixels")
-            animation.load()
-            check_rows(animation, stream)
-            profile = photo_metadata.find_profile(animation)
-            orientation = photo_metadata.find_orientation(animation)
-            for picture in ImageSequence.Iterator(animation):
-                rgba = picture.convert("RGBA")
-                rgb, alpha = rgba.convert("RGB"), rgba.getchannel("A")
-                if profile.mode == "RGB":
-                    rgb = photo_metadata.convert_to_srgb(rgb, profile)
-                rgb, alpha = (turn_upright(np.asarray(part), orientation) for part in (rgb, alpha))
-                yield AnimationFrame(rgb, alpha, picture.info.get("duration", 0))
-                count += 1
+        for frame in _decode_frames(path):
+            yield frame
+            count += 1
     except UnidentifiedImageError as error:
         raise FilmError(f"This is empty or no {', '.join(_FORMATS)}; fetch it again.") from error
-    except Exception as error:  # Pillow's decoders raise almost any type on damaged data
+    except (OSError, CodecError, Image.DecompressionBombError) as error:
         raise FilmError(f"Frame {count} of this animation cannot be read ({one_line(error)}).") from error
 
 
-def read_properties(path):
-    """Reads the `Properties` of an animation, a path object."""
-    with Image.open(path, formats=_FORMATS) as animation:
-        info = animation.info
-        metadata = photo_metadata.read_metadata(animation)
-        return Properties(info.get("loop"), info.get("default_image", False), metadata)
+def _decode_frames(path):
+    """Yield `AnimationFrame`s; CodecError, OSError and Pillow's own errors where that is not possible."""
+    with path.open("rb") as stream, _open_animation(stream) as animation:
+        if animation.width * animation.height > _MAX_FRAME_PIXELS:
+            raise CodecError(f"it has more than {_MAX_FRAME_PIXELS // 10**6} megapixels")
+        with codec_errors():
+            animation.load()
+        check_rows(animation, stream)
+        profile = photo_metadata.find_profile(animation)
+        orientation = photo_metadata.find_orientation(animation)
+        pictures = ImageSequence.Iterator(animation)
+        while decoded := _next_picture(pictures):
+            rgb, alpha, duration = decoded
+            if profile.mode == "RGB":
+                rgb = photo_metadata.convert_to_srgb(rgb, profile)
+            rgb, alpha = (turn_upright(np.asarray(part), orientation) for part in (rgb, alpha))
+            yield AnimationFrame(rgb, alpha, duration)
 
 
-def write_animation(path, frames, properties):
-    """Writes a PNG or WebP of several frames, so that the file is either complete or left as it was.
+def _open_animation(source):
+    """Open an animation with Pillow, a path or a binary file object."""
+    with codec_errors():
+        return Image.open(source, formats=_FORMATS)
+
+
+def _next_picture(pictures):
+    """Decode the next picture of Pillow's iterator: RGB, alpha and duration; None after the last."""
+    with codec_errors():
+        picture = next(pictures, None)
+        if picture is None:
+            return None
+        rgba = picture.convert("RGBA")
+        return rgba.convert("RGB"), rgba.getchannel("A"), picture.info.get("duration", 0)
+
+
+def read_properties(path: Path) -> Properties:
+    """Read what belongs to an animation as a whole; FilmError if it cannot be opened."""
+    try:
+        with _open_animation(path) as animation:
+            info = animation.info
+            metadata = photo_metadata.read_metadata(animation)
+            return Properties(info.get("loop"), info.get("default_image", False), metadata)
+    except (OSError, CodecError, Image.DecompressionBombError) as error:
+        raise FilmError(f"{path} cannot be read ({one_line(error)}).") from error
+
+
+def write_animation(path: Path, frames: Iterable[AnimationFrame], properties: Properties) -> None:
+    """Write a PNG or WebP of several frames atomically: the file is either complete or left as it was.
 
     Args:
-        path: path object.
-        frames: iterable of `AnimationFrame`s, all of which are kept in memory.
+        path: where to write; the suffix decides the format.
+        frames: the frames, all of which are kept in memory.
         properties: `Properties`.
 
     Raises:
@@ -127,8 +155,7 @@ def write_animation(path, frames, properties):
         pixels = np.dstack([frame.rgb, frame.alpha]) if has_holes else frame.rgb
         pictures.append(Image.fromarray(np.ascontiguousarray(pixels)))
         durations.append(round(frame.duration))
-    options = photo_metadata.save_options(properties.metadata, format)
-    options.update(save_all=True, append_images=pictures[1:], duration=durations[properties.has_still :])
+    options = {"save_all": True, "append_images": pictures[1:], "duration": durations[properties.has_still :]}
     if format == "WEBP":
         options.update(quality=95, exact=True)
     else:
@@ -136,18 +163,19 @@ def write_animation(path, frames, properties):
     if properties.loop is not None:
         options["loop"] = properties.loop
     with written_photo(path) as stream:
+        options.update(photo_metadata.save_options(properties.metadata, format))
         save_image(pictures[0], stream, format, options)
 
 
-def choose_palette(pictures, colours=255):
-    """Chooses the colours of an animation, one palette for all, so that they do not jump.
+def choose_palette(pictures: list[np.ndarray], colours: int = 255) -> np.ndarray:
+    """Choose one palette for all frames of an animation, so that their colours do not jump.
 
     Args:
-        pictures: list of uint8 arrays (H, W, 3), some of its frames.
+        pictures: uint8 arrays (H, W, 3), some of its frames.
         colours: how many, at most 256.
 
     Returns:
-        uint8 array (colours, 3).
+        uint8 array (colours, 3), sRGB.
     """
     pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
     pixels = pixels[:: max(1, len(pixels) // 2**20)]
@@ -157,23 +185,23 @@ def choose_palette(pictures, colours=255):
 
 
 class GifWriter:
-    """Writes a GIF so that the file at path is either complete or left as it was; a context manager.
+    """Write a GIF atomically, frame by frame; a context manager.
 
-    Pillow's own way would melt equal frames into one and choose a palette for each.
+    Pillow's own writer would merge equal frames into one and choose a palette for each.
 
     Args:
-        path: path object.
+        path: where to write; the file is either complete or left as it was.
         palette: uint8 array (255, 3), as from `choose_palette`.
         loop: as in `Properties`.
         has_holes: whether any frame is transparent anywhere.
     """
 
-    def __init__(self, path, palette, loop, has_holes):
+    def __init__(self, path: Path, palette: np.ndarray, loop: int | None, has_holes: bool):
         self.path, self.loop = path, loop
         self.options = {"disposal": _DISPOSE_KEEP}
         if has_holes:
-            # It is after a frame that the canvas is cleared, for the holes of the next one; to nothing
-            # only if the frame, although opaque itself, names an index for that.
+            # The canvas is cleared after a frame, for the holes of the next one, and becomes transparent
+            # only if the frame, even an opaque one, names an index for that.
             self.options = {"disposal": _DISPOSE_CLEAR, "transparency": len(palette)}
         # The last index stands for transparency.
         self.palette = np.concatenate([palette, np.zeros((256 - len(palette), 3), "uint8")])
@@ -182,8 +210,8 @@ class GifWriter:
         self.resources = contextlib.ExitStack()
         self.stream = None
 
-    def write(self, frame):
-        """Adds an `AnimationFrame`. Raises FilmError if there is no place for it."""
+    def write(self, frame: AnimationFrame) -> None:
+        """Add a frame; FilmError if there is no space for it."""
         height, width = frame.rgb.shape[:2]
         rows, columns = np.indices((height, width)) % 8
         dithered = frame.rgb + _dither_pattern()[rows, columns, None]
@@ -211,13 +239,13 @@ class GifWriter:
     def __exit__(self, *error):
         try:
             return self.resources.__exit__(*error)
-        except OSError as failure:  # what was still to be written
+        except OSError as failure:  # on writing what was still buffered
             raise FilmError(f"{self.path} cannot be written: {failure.strerror}.") from failure
 
 
 @functools.cache
 def _dither_pattern():
-    """float array (8, 8), within _DITHER / 2 of 0."""
+    """Make the float array (8, 8) to add to pixels, within _DITHER / 2 of 0."""
     pattern = _BAYER
     while len(pattern) < 8:
         pattern = np.block([[4 * pattern + step for step in row] for row in _BAYER.tolist()])
@@ -225,21 +253,21 @@ def _dither_pattern():
 
 
 def _nearest(palette):
-    """Index of the nearest palette colour, uint8 (levels, levels, levels), for red, green and blue."""
-    from scipy.spatial import cKDTree  # here, since it takes a quarter of a second
+    """Find the index of the palette colour nearest to each RGB, uint8 (levels, levels, levels)."""
+    from scipy.spatial import cKDTree  # here, since importing it takes a quarter of a second
 
     levels = (np.arange(_LEVELS) + 0.5) * (256 / _LEVELS)
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
     return cKDTree(palette.astype(float)).query(cube)[1].astype("uint8")
 
 
-def compare_gifs(before, after, target):
-    """Puts a GIF and its coloured version side by side.
+def compare_gifs(before: str | Path, after: str | Path, target: str | Path) -> None:
+    """Put the gray of a GIF and its coloured version side by side.
 
     Args:
-        before: path of the source, of which the gray is shown.
-        after: path of the coloured one, with as many frames of the same size.
-        target: path to write; replaced if it exists.
+        before: the source.
+        after: the coloured one, with as many frames of the same size.
+        target: the GIF to write; replaced if it exists.
 
     Raises:
         FilmError: if one cannot be read or the result cannot be written.
@@ -254,7 +282,7 @@ def compare_gifs(before, after, target):
 
 
 def _beside(before, after):
-    """Two `AnimationFrame`s -> one, the gray of the first on the left."""
+    """Join two `AnimationFrame`s to one, the gray of the first on the left."""
     gray = np.uint8(np.rint(color.rgb_to_luma(before.rgb, "bt601")))
     rgb = np.concatenate([np.repeat(gray[..., None], 3, axis=2), after.rgb], axis=1)
     return dataclasses.replace(after, rgb=rgb, alpha=np.hstack([before.alpha, after.alpha]))

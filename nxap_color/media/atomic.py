@@ -1,18 +1,21 @@
-"""Files and folders: written whole or not at all, and locked against a second run."""
+"""Write files atomically, make folders, and lock files against a second run."""
 
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 from nxap_color.errors import UserError
 
 
 @contextlib.contextmanager
-def written_whole(path):
-    """Gives a name to write to, which takes the place of `path` if all goes well, and is gone if not.
+def written_whole(path: Path) -> Iterator[Path]:
+    """Write a file atomically: what is written to another name replaces `path` at the end, or is removed.
 
     Args:
-        path: `Path` that may exist, in a folder that does.
+        path: may exist, in a folder that does.
 
     Yields:
         `Path` of a hidden file beside it, with the same suffix.
@@ -31,19 +34,19 @@ def written_whole(path):
             unfinished.unlink()
 
 
-def make_folder(folder):
-    """Makes a folder, a `Path`, and those it lies in, where they are missing; UserError if that fails."""
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in, where they are missing; UserError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"The folder {folder} cannot be made: {error.strerror}.") from error
 
 
-def lock(path):
-    """Locks a file for as long as it stays open, or the process lives.
+def lock(path: Path) -> BinaryIO:
+    """Lock a file for as long as it stays open, or the process lives.
 
     Args:
-        path: `Path` of an empty file, made if need be.
+        path: an empty file, made if need be.
 
     Returns:
         The open file.
@@ -65,6 +68,6 @@ def lock(path):
     except (BlockingIOError, PermissionError) as error:  # the latter on Windows
         file.close()
         raise BlockingIOError from error
-    except OSError:  # folders of some servers know no locks
+    except OSError:  # some network file systems know no locks
         pass
     return file

@@ -1,11 +1,13 @@
-"""Collections of photos: a folder, a zip or a single file, listed and read by name."""
+"""List and read collections of photos: a folder, a zip or a single file."""
 
 import functools
+import io
 import zipfile
+import zlib
 from pathlib import Path
 
-from nxap_color.errors import PhotoError
-from nxap_color.media.photos import is_photo, read_photo
+from nxap_color.errors import PhotoError, UserError
+from nxap_color.media.photos import Photo, is_photo, read_photo
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Folder of `saved_models` and `data`: inside an installed package, or the top of a checkout.
@@ -14,37 +16,36 @@ SHIPPED = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.
 _MEMBER = "::"  # "photos.zip::cats/1.jpg" names a file inside a zip
 
 
-def list_photos(source):
-    """Lists the photos of a source.
+def list_photos(source: str | Path) -> list[str]:
+    """List the photos of a source.
 
     Args:
         source: a folder (searched recursively), a zip, or a photo.
 
     Returns:
-        Sorted list of names for `read_listed`: a path, or "ZIP::MEMBER" for a file inside a zip.
+        Sorted names for `read_listed`: a path, or "ZIP::MEMBER" for a file inside a zip.
 
     Raises:
-        FileNotFoundError: if the source is missing.
-        ValueError: if it is a file, but neither a photo nor a readable zip.
+        UserError: if the source is missing, or is a file but neither a photo nor a readable zip.
     """
     path = Path(source)
     if path.is_dir():
         return sorted(str(file) for file in path.rglob("*") if is_photo(file) and file.is_file())
     if not path.exists():
-        raise FileNotFoundError(f"There is no {source}: expected a folder of photos, a zip or a photo.")
+        raise UserError(f"There is no {source}: expected a folder of photos, a zip or a photo.")
     if zipfile.is_zipfile(path):
         try:
             members = _open_zip(str(path)).namelist()
         except zipfile.BadZipFile as error:
-            raise ValueError(f"The zip {source} is damaged ({error}): fetch or pack it again.") from error
+            raise UserError(f"The zip {source} is damaged ({error}): fetch or pack it again.") from error
         return sorted(f"{path}{_MEMBER}{name}" for name in members if is_photo(name))
     if is_photo(path):
         return [str(path)]
-    raise ValueError(f"{source} is neither a folder, nor a zip, nor a photo.")
+    raise UserError(f"{source} is neither a folder, nor a zip, nor a photo.")
 
 
-def read_listed(name):
-    """Reads a photo of a list.
+def read_listed(name: str) -> Photo:
+    """Read a photo of a list.
 
     Args:
         name: as from `list_photos`.
@@ -59,26 +60,26 @@ def read_listed(name):
     if not member:
         return read_photo(name)
     try:
-        with _open_zip(container).open(member) as stream:
-            return read_photo(stream)
+        data = _open_zip(container).read(member)
     # Encrypted members, unknown compression, a zip that is gone or damaged.
-    except (RuntimeError, NotImplementedError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (RuntimeError, KeyError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise PhotoError(f"The photo '{name}' cannot be unpacked: {error}.") from error
+    return read_photo(io.BytesIO(data))
 
 
-def photo_size(name):
-    """Tells the size in bytes of the file that `name`, as from `list_photos`, stands for."""
+def photo_size(name: str) -> int:
+    """Return the size in bytes of the file that `name`, as from `list_photos`, stands for."""
     container, member = _split(name)
     return _open_zip(container).getinfo(member).file_size if member else Path(name).stat().st_size
 
 
-def own_name(name):
-    """Strips where a photo lies: the member's name inside a zip, or the last part of a path."""
+def own_name(name: str) -> str:
+    """Return the name of a photo without its place: the member inside a zip, or the last part of a path."""
     return _split(name)[1] or Path(name).name
 
 
-def group_in(source, name):
-    """Tells the group of a photo: the first folder on its way from `source`, or "." without one.
+def group_in(source: str | Path, name: str) -> str:
+    """Return the group of a photo: the first folder on its way from `source`, or "." without one.
 
     Args:
         source: folder, zip or photo, as in `list_photos`.
@@ -90,11 +91,11 @@ def group_in(source, name):
 
 
 def _split(name):
-    """ "ZIP::MEMBER" -> (ZIP, MEMBER), a path -> (path, ""); a folder may have the two colons in its name."""
+    """Split "ZIP::MEMBER" into (ZIP, MEMBER), a path into (path, ""); folders may have :: in their names."""
     container, _, member = name.partition(_MEMBER)
     return (container, member) if member and Path(container).is_file() else (name, "")
 
 
 @functools.lru_cache(maxsize=64)
 def _open_zip(path):
-    return zipfile.ZipFile(path)  # several threads may read: every stream has a place of its own
+    return zipfile.ZipFile(path)  # threads may share it: every stream has its own position

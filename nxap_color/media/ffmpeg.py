@@ -1,16 +1,17 @@
-"""Runs the ffmpeg that imageio-ffmpeg brings."""
+"""Run the ffmpeg that imageio-ffmpeg brings."""
 
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 
 from nxap_color.errors import FilmError
 
 
-def start(*options, level="error", **streams):
-    """Starts ffmpeg; its log, no finer than `level`, comes through a pipe unless `stderr` says otherwise.
+def start(*options: Any, level: str = "error", **streams: Any) -> subprocess.Popen:
+    """Start ffmpeg; its log, no finer than `level`, comes through a pipe unless `stderr` says otherwise.
 
     Args:
         *options: its options, texts or numbers, and `Path`s of files.
@@ -27,16 +28,16 @@ def start(*options, level="error", **streams):
     return subprocess.Popen([*command, *options], **streams)
 
 
-def run(*options, level="error", check=True, cwd=None):
-    """Runs ffmpeg to its end.
+def run(*options: Any, level: str = "error", check: bool = True, cwd: Path | None = None) -> str:
+    """Run ffmpeg to its end.
 
     Args:
         *options, level: as in `start`.
         check: whether failing is an error.
-        cwd: the folder to run in, or None for the present one.
+        cwd: the folder to run in, or None for the current one.
 
     Returns:
-        Its log, a text.
+        Its log.
 
     Raises:
         FilmError: if it fails and `check` is set.
@@ -48,7 +49,7 @@ def run(*options, level="error", check=True, cwd=None):
     return log
 
 
-def last_words(log):
-    """The last line of a log, without the name of the part of ffmpeg that said it."""
+def last_words(log: str) -> str:
+    """Return the last line of a log, without the name of the part of ffmpeg that wrote it."""
     lines = [re.sub(r"^(\[[^]]*\] *)+", "", line).strip() for line in log.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "ffmpeg gave no reason"

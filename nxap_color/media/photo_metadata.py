@@ -1,7 +1,7 @@
-"""What belongs to a photo besides its pixels: the ICC colour profile, EXIF, XMP, texts and resolution.
+"""Read and write what belongs to a photo besides its pixels: ICC profile, EXIF, XMP, texts and resolution.
 
-Profiles are applied, so that all pixels are sRGB; the rest is carried over from file to file as it is,
-except for the orientation, since pixels are handed on upright.
+Profiles are applied, so that all pixels are sRGB. The rest is copied from file to file unchanged, except for
+the orientation, since pixels are upright. Broken metadata are left out: they are no reason to refuse a photo.
 """
 
 import contextlib
@@ -9,9 +9,13 @@ import io
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+
+from nxap_color.errors import CodecError
+from nxap_color.media.guard import codec_errors
 
 # All other tags describe the layout of the file they come from. Orientation is left out on purpose.
 _EXIF_TAGS = (
@@ -41,7 +45,7 @@ _FITTING_PROFILES = {"CMYK": ("CMYK",), **dict.fromkeys(_GRAY_MODES, ("L", "RGB"
 class Profile:
     """What an ICC profile says: which pixels it describes and how they become sRGB.
 
-    The default is for a photo without a profile, whose pixels are taken for sRGB.
+    The default is that of a photo without a profile: its pixels are taken for sRGB.
 
     Attributes:
         mode: Pillow mode of the pixels that it describes: "RGB", "L", "CMYK" or "LAB".
@@ -54,8 +58,8 @@ class Profile:
     srgb_icc: bytes | None = None
 
 
-def find_profile(image):
-    """Finds the colour profile of an image; a broken one, or one for other pixels, is as good as none.
+def find_profile(image: Image.Image) -> Profile:
+    """Find the colour profile of an image; a broken one, or one for other pixels, counts as none.
 
     Args:
         image: Pillow image of any mode.
@@ -65,15 +69,18 @@ def find_profile(image):
     """
     if image.mode == "LAB":
         return Profile("LAB", _lab_to_srgb(), _srgb_icc())
-    with contextlib.suppress(Exception):  # none, or a broken one, which viewers ignore as well
-        profile = _parse_profile(image.info["icc_profile"])
-        if profile.mode in _FITTING_PROFILES.get(image.mode, ("RGB",)):
-            return profile
-    return Profile()
+    icc = image.info.get("icc_profile")
+    if not icc:
+        return Profile()
+    try:
+        profile = _parse_profile(icc)
+    except CodecError:  # viewers ignore a broken one as well
+        return Profile()
+    return profile if profile.mode in _FITTING_PROFILES.get(image.mode, ("RGB",)) else Profile()
 
 
-def convert_to_srgb(image, profile):
-    """Converts an image of 8 bits per channel to sRGB.
+def convert_to_srgb(image: Image.Image, profile: Profile) -> Image.Image:
+    """Convert an image of 8 bits per channel to sRGB.
 
     Args:
         image: Pillow image without transparency.
@@ -81,18 +88,22 @@ def convert_to_srgb(image, profile):
 
     Returns:
         Pillow image of mode RGB.
+
+    Raises:
+        CodecError: if Pillow cannot convert it.
     """
-    if image.mode != profile.mode:
-        image = image.convert(profile.mode)
-    if profile.transform is None:
-        return image
-    image = profile.transform.apply(image)
+    with codec_errors():
+        if image.mode != profile.mode:
+            image = image.convert(profile.mode)
+        if profile.transform is None:
+            return image
+        image = profile.transform.apply(image)
     # Rounding may have left the three channels of a gray one level apart.
     return image.getchannel("G").convert("RGB") if profile.mode == "L" else image
 
 
-def convert_gray16_to_srgb(gray, profile):
-    """Converts 16-bit gray to sRGB; Pillow does this for 8 bits only, in between it is interpolated.
+def convert_gray16_to_srgb(gray: np.ndarray, profile: Profile) -> np.ndarray:
+    """Convert 16-bit gray to sRGB, interpolated between the 256 levels that Pillow can convert.
 
     Args:
         gray: uint16 array (H, W) in 0..65535.
@@ -109,15 +120,15 @@ def convert_gray16_to_srgb(gray, profile):
     return np.rint(table).astype(np.uint16)[gray]
 
 
-def find_orientation(image):
-    """Tells how an image, a Pillow image, is to be turned: EXIF's number from 1, not at all, to 8."""
-    with contextlib.suppress(Exception):  # broken EXIF is no reason to refuse the pixels
+def find_orientation(image: Image.Image) -> int:
+    """Return how an image is to be turned: EXIF's number from 1, not at all, to 8."""
+    with contextlib.suppress(CodecError), codec_errors():
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     return 1
 
 
-def read_metadata(image):
-    """Reads the metadata of an image, to be written with its pixels once they are sRGB and upright.
+def read_metadata(image: Image.Image) -> dict[str, Any]:
+    """Read the metadata of an image, to be written with its pixels once they are sRGB and upright.
 
     Args:
         image: Pillow image, loaded, as it was read from a file.
@@ -127,7 +138,7 @@ def read_metadata(image):
         (of a JPEG), all bytes; "dpi", two floats; "text" (of a PNG), dict of str.
     """
     info, metadata = image.info, {"icc_profile": find_profile(image).srgb_icc}
-    with contextlib.suppress(Exception):  # broken EXIF is left out
+    with contextlib.suppress(CodecError):
         metadata["exif"] = _read_exif(image)
     if isinstance(info.get("xmp"), bytes):
         # With its orientation, programs would turn the photo once more.
@@ -143,8 +154,8 @@ def read_metadata(image):
     return {key: value for key, value in metadata.items() if value}
 
 
-def save_options(metadata, format):
-    """Chooses the arguments of Pillow's `Image.save` that write the metadata a format can hold.
+def save_options(metadata: dict[str, Any], format: str) -> dict[str, Any]:
+    """Choose the arguments of Pillow's `Image.save` that write the metadata a format can hold.
 
     Args:
         metadata: dict as from `read_metadata`.
@@ -152,6 +163,9 @@ def save_options(metadata, format):
 
     Returns:
         Dict of keyword arguments.
+
+    Raises:
+        CodecError: if Pillow cannot parse the EXIF.
     """
     kept = ("icc_profile", "exif", "xmp", "comment", "dpi")
     options = {key: metadata[key] for key in kept if metadata.get(key)}
@@ -168,11 +182,17 @@ def save_options(metadata, format):
 
 @lru_cache(maxsize=16)
 def _parse_profile(icc):
-    """Turns the bytes of an ICC profile into a `Profile`; raises various errors if it is broken."""
-    profile, srgb = (ImageCms.ImageCmsProfile(io.BytesIO(data)) for data in (icc, _srgb_icc()))
-    mode = _PROFILE_MODES[profile.profile.xcolor_space.strip()]
+    """Turn the bytes of an ICC profile into a `Profile`; CodecError if it is broken."""
+    srgb = ImageCms.ImageCmsProfile(io.BytesIO(_srgb_icc()))
+    with codec_errors():
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = profile.profile.xcolor_space.strip()
+    if space not in _PROFILE_MODES:
+        raise CodecError(f"there is no Pillow mode for the colour space {space}")
+    mode = _PROFILE_MODES[space]
     intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
-    transform = ImageCms.buildTransform(profile, srgb, mode, "RGB", intent, flags)
+    with codec_errors():
+        transform = ImageCms.buildTransform(profile, srgb, mode, "RGB", intent, flags)
     if mode == "RGB" and _changes_nothing(transform):
         return Profile(mode, None, icc)
     return Profile(mode, transform, _srgb_icc())
@@ -180,57 +200,60 @@ def _parse_profile(icc):
 
 @lru_cache(maxsize=1)
 def _lab_to_srgb():
-    """Makes the transform of photos stored as CIE Lab."""
+    """Make the transform of photos stored as CIE Lab."""
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return ImageCms.buildTransform(lab, srgb, "LAB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
 
 
 @lru_cache(maxsize=1)
 def _srgb_icc():
-    """Makes the bytes of an sRGB profile."""
+    """Make the bytes of an sRGB profile."""
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     # A fixed creation time, 2000-01-01 00:00:00, so that equal photos become equal files.
     return icc[:24] + bytes((7, 208, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0)) + icc[36:]
 
 
 def _changes_nothing(transform):
-    """Tells whether a profile is sRGB by what it does to colours; descriptions differ, and may lie."""
+    """Tell whether a profile is sRGB by what it does to colours; descriptions differ, and may lie."""
     axis = np.arange(0, 256, 51, dtype=np.uint8)
     colours = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(6, 36, 3)
-    converted = np.asarray(transform.apply(Image.fromarray(colours)))
+    with codec_errors():
+        converted = np.asarray(transform.apply(Image.fromarray(colours)))
     return np.abs(converted.astype(int) - colours).max() <= 2
 
 
 def _read_exif(image):
-    """Returns the EXIF of an image as bytes, reduced to what describes the photo, b"" for none."""
-    source, kept = image.getexif(), Image.Exif()
-    for tag in _EXIF_TAGS:
-        if tag in source:
-            kept[tag] = source[tag]
-    for tag in _EXIF_DIRECTORIES:
-        directory = dict(source.get_ifd(tag))
-        directory.pop(ExifTags.IFD.Interop, None)  # a mere position in the old file
-        if directory:
-            kept[tag] = directory
-    return kept.tobytes() if len(kept) else b""
+    """Return the EXIF of an image as bytes, reduced to what describes the photo, b"" for none."""
+    with codec_errors():  # nothing but Pillow's parser and writer, which fail late where values are broken
+        source, kept = image.getexif(), Image.Exif()
+        for tag in _EXIF_TAGS:
+            if tag in source:
+                kept[tag] = source[tag]
+        for tag in _EXIF_DIRECTORIES:
+            directory = dict(source.get_ifd(tag))
+            directory.pop(ExifTags.IFD.Interop, None)  # a mere position in the old file
+            if directory:
+                kept[tag] = directory
+        return kept.tobytes() if len(kept) else b""
 
 
 def _tiff_tags(metadata):
-    """Joins EXIF and XMP, which a TIFF keeps among its own tags."""
+    """Join EXIF and XMP, which a TIFF keeps among its own tags."""
     tags = Image.Exif()
-    tags.load(metadata.get("exif", b""))
+    with codec_errors():
+        tags.load(metadata.get("exif", b""))
     if "xmp" in metadata:
         tags[_XMP_TAG] = metadata["xmp"]
     return tags
 
 
 def _is_text(key, value):
-    """Tells a text of a PNG from its other properties, and from EXIF in an older form."""
+    """Tell a text of a PNG from its other properties, and from EXIF in an older form."""
     return isinstance(value, str) and key != "XML:com.adobe.xmp" and not key.startswith("Raw profile type")
 
 
 def _png_text(metadata):
-    """Collects the text chunks of a PNG, XMP among them."""
+    """Collect the text chunks of a PNG, XMP among them."""
     chunks = PngImagePlugin.PngInfo()
     for key, value in metadata.get("text", {}).items():
         chunks.add_text(key, value)

@@ -1,31 +1,39 @@
-"""Reads photos: upright sRGB pixels, their alpha and their metadata, page by page."""
+"""Read and write photos: upright sRGB pixels, their alpha and their metadata, page by page."""
 
 import contextlib
 import itertools
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nxap_color import images
-from nxap_color.errors import PhotoError
+from nxap_color.errors import CodecError, PhotoError
 from nxap_color.media import photo_depth, photo_metadata
 from nxap_color.media.atomic import written_whole
-from nxap_color.media.photo_integrity import has_all_blocks, has_all_pixels
+from nxap_color.media.guard import codec_errors, one_line
+from nxap_color.media.photo_integrity import check_rows
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"))
-# Pictures by their names, which Pillow reads not at all, or not on every machine.
+# Pictures that Pillow cannot read, or not on every machine.
 OTHER_PICTURES = frozenset(
     (".avif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga")
     + (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
 )
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
-# What 3 GB of memory are enough for, with some room; a photo of 150 megapixels has 15,000 x 10,000.
+# Enough for 3 GB of memory, with some room; a photo of 150 megapixels has 15,000 x 10,000.
 MAX_PIXELS = 150_000_000
+
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+_DEEP_FORMATS, _ALPHA_FORMATS = ("PNG", "TIFF"), ("PNG", "TIFF", "WEBP")
+
+Source = str | os.PathLike | BinaryIO
 
 
 @dataclass
@@ -37,12 +45,12 @@ class Photo:
             upright. From `read_photo` it may be read-only.
         alpha: array (H, W) of the same type from 0, transparent, to its maximum, opaque; None without
             transparency.
-        metadata: dict, what `write_photo` writes back: see `photo_metadata.read_metadata`.
+        metadata: what `write_photo` writes back: see `photo_metadata.read_metadata`.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
-    metadata: dict = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Contents:
     Attributes:
         count: number of its pages or frames, 1 for most.
         is_animation: whether these are frames, shown one after the other.
-        pixels: number of pixels of all of them.
+        pixels: number of pixels of all of them together.
     """
 
     count: int
@@ -60,11 +68,11 @@ class Contents:
     pixels: int
 
 
-def is_photo(path):
-    """Tells by its name whether a path is that of a photo.
+def is_photo(path: str | Path) -> bool:
+    """Tell by its name whether a path is that of a photo.
 
     Args:
-        path: str or path object; nothing need exist there.
+        path: nothing need exist there.
 
     Returns:
         True if the suffix, in upper or lower case, is one of PHOTO_SUFFIXES. Names that begin with a dot
@@ -74,29 +82,29 @@ def is_photo(path):
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
-def read_photo(source):
-    """Reads a photo upright and in sRGB; of several pages or frames the first.
+def read_photo(source: Source) -> Photo:
+    """Read a photo upright and in sRGB; of several pages or frames the first.
 
-    Gray of more than 8 bits becomes uint16, and so do RGB of TIFF and PNG without a profile or with sRGB's.
-    Floats and 32 bits are scaled as `photo_depth.scale_to_uint16` does. All the rest becomes uint8.
+    Gray of more than 8 bits becomes uint16, and so does RGB of TIFF and PNG without a profile or with an
+    sRGB one. Floats and 32 bits are scaled as `photo_depth.scale_to_uint16` does. The rest becomes uint8.
 
     Args:
-        source: path of a JPEG, PNG, TIFF, WebP, BMP or GIF, or a binary file object with one; what the name
-            says does not matter.
+        source: path of a JPEG, PNG, TIFF, WebP, BMP or GIF, or a binary file object with one. Its contents,
+            not its name, decide how it is read.
 
     Returns:
         `Photo`.
 
     Raises:
-        PhotoError: if there is no such file, it is not a complete photo of these formats, or has more than
-            MAX_PIXELS.
+        PhotoError: if there is no such file, it is not a complete photo of these formats, or it has more
+            than MAX_PIXELS.
     """
     with contextlib.closing(read_pages(source)) as pages:
         return next(pages)
 
 
-def read_pages(source):
-    """Reads the pages of a TIFF one after the other, of other photos the first picture.
+def read_pages(source: Source) -> Iterator[Photo]:
+    """Read the pages of a TIFF one after the other, of other photos the first picture.
 
     Args:
         source: as in `read_photo`.
@@ -105,14 +113,14 @@ def read_pages(source):
         `Photo`s as from `read_photo`.
 
     Raises:
-        PhotoError: as `read_photo`; pages before the damage have been given.
+        PhotoError: as `read_photo`, after the pages before the damage.
     """
     with _named_errors(source), _open_stream(source) as stream:
         yield from _decode_pages(stream)
 
 
-def count_pictures(source):
-    """Tells how many pages or frames a photo has, without reading their pixels.
+def count_pictures(source: Source) -> Contents:
+    """Count the pages or frames of a photo without reading their pixels.
 
     Args:
         source: as in `read_photo`.
@@ -124,64 +132,39 @@ def count_pictures(source):
         PhotoError: as `read_photo`; also if the frames of an animation have more than MAX_PIXELS together.
     """
     with _named_errors(source), _open_stream(source) as stream:
-        image = _open_image(stream)
+        image, tiff = _open_image(stream)
         if image is None:
-            pixels = [page.imagelength * page.imagewidth for page in photo_depth.open_tiff(stream).pages]
+            pixels = photo_depth.page_pixels(tiff)
             return Contents(len(pixels), False, sum(pixels))
         if image.format == "TIFF":
             pixels = [image.width * image.height for _ in _seek_pages(image)]
             return Contents(len(pixels), False, sum(pixels))
         # A JPEG may come with previews, and a thumbnail is no frame.
-        count = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG", "WEBP") else 1
+        count = 1
+        if image.format in ("GIF", "PNG", "WEBP"):
+            with codec_errors():
+                count = getattr(image, "n_frames", 1)
         _check_size(image.height * count, image.width)
         return Contents(count, count > 1, count * image.width * image.height)
 
 
-def check_rows(image, stream):
-    """Checks that no rows of a picture are missing, where Pillow does not.
-
-    Args:
-        image: Pillow's, loaded.
-        stream: the binary file object that it comes from.
-
-    Raises:
-        ValueError: if it is a JPEG, or a PNG with all its frames, and has fewer rows than its head says.
-    """
-    stream.seek(0)
-    is_whole = True
-    if image.format == "PNG":
-        is_whole = has_all_pixels(stream.read())
-    elif image.format in ("JPEG", "MPO"):
-        is_whole = has_all_blocks(stream.read(), image)
-    if not is_whole:
-        raise ValueError("it has fewer rows of pixels than its head says")
-
-
-def one_line(error):
-    """Shortens the text of an error to one line without a full stop."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:200].rstrip(".")
-
-
 @contextlib.contextmanager
 def _named_errors(source):
-    """Turns what goes wrong on reading into `PhotoError`."""
+    """Turn what may be wrong with a photo into `PhotoError`; any other exception is a bug and goes on."""
     try:
         yield
-    except (MemoryError, PhotoError):
-        raise
-    except Exception as error:  # Pillow's decoders raise almost any type on damaged data
+    except (OSError, CodecError, Image.DecompressionBombError) as error:
         raise PhotoError(_read_failure(source, error)) from error
 
 
 def _open_stream(source):
-    """A context manager with a path's file, or a file object that stays open."""
+    """Return a context manager with a path's file, or with a file object that stays open."""
     is_path = isinstance(source, (str, os.PathLike))
     return Path(source).open("rb") if is_path else contextlib.nullcontext(source)
 
 
 def _read_failure(source, error):
-    """Puts into one line why a photo could not be read and what to do about it."""
+    """Say in one line why a photo could not be read and what to do about it."""
     is_path = isinstance(source, (str, os.PathLike))
     name = f"The photo '{source}'" if is_path else "The photo"
     if isinstance(error, FileNotFoundError):
@@ -199,40 +182,43 @@ def _read_failure(source, error):
 
 def _check_size(height, width):
     if not height * width:
-        raise ValueError("it has no pixels")
+        raise CodecError("it has no pixels")
     if height * width > MAX_PIXELS:
         raise Image.DecompressionBombError(f"{width} x {height} pixels")
 
 
 def _open_image(stream):
-    """Opens a photo with Pillow; None if it is a TIFF, but not of a kind that Pillow knows."""
+    """Open a photo with Pillow and, if it is a TIFF, with tifffile; None for which does not know it."""
+    tiff = photo_depth.open_tiff(stream)
+    stream.seek(0)
     try:
-        stream.seek(0)
-        image = Image.open(stream, formats=FORMATS)
+        with codec_errors():
+            image = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError:
-        if photo_depth.open_tiff(stream) is None:
+        if tiff is None:
             raise
-        return None
+        return None, tiff
     _check_size(image.height, image.width)
-    return image
+    return image, tiff
 
 
 def _seek_pages(image):
-    """Goes to one page of a Pillow image after the other; yields their numbers."""
+    """Go to one page of a Pillow image after the other; yield their numbers."""
     for index in itertools.count():
-        try:
-            image.seek(index)
-        except EOFError:
-            if index == 0:
-                raise
-            return
+        with codec_errors():
+            try:
+                image.seek(index)
+            except EOFError:
+                if index == 0:
+                    raise
+                return
         _check_size(image.height, image.width)
         yield index
 
 
 def _decode_pages(stream):
-    """Turns an open file into `Photo`s."""
-    image, tiff = _open_image(stream), photo_depth.open_tiff(stream)
+    """Decode the `Photo`s of an open file."""
+    image, tiff = _open_image(stream)
     if image is None:
         for index in range(len(tiff.pages)):
             deep = photo_depth.read_tiff_page(stream, tiff, index, _check_size)
@@ -246,9 +232,10 @@ def _decode_pages(stream):
 
 
 def _decode(image, stream, deep):
-    """Turns a Pillow image at one of its pages into a `Photo`, using what `read_tiff_page` has of it."""
+    """Decode the page at which a Pillow image is, or take over what `read_tiff_page` has of it."""
     if deep is None:
-        image.load()
+        with codec_errors():
+            image.load()
     check_rows(image, stream)
     profile, metadata = photo_metadata.find_profile(image), photo_metadata.read_metadata(image)
     orientation = photo_metadata.find_orientation(image)
@@ -269,7 +256,7 @@ def _decode(image, stream, deep):
 
 
 def _join_deep(pixels, alpha, orientation, profile, metadata):
-    """uint16 pixels (H, W, 1 or 3) and what belongs to them -> `Photo`."""
+    """Join uint16 pixels (H, W, 1 or 3) and what belongs to them to a `Photo`."""
     if pixels.shape[2] == 1:
         pixels = _repeat(photo_metadata.convert_gray16_to_srgb(pixels[..., 0], profile))
     return _upright(Photo(pixels, alpha, metadata), orientation)
@@ -283,40 +270,37 @@ def _upright(photo, orientation):
 
 
 def _repeat(gray):
-    """Gray (H, W) -> (H, W, 3), without taking up more memory."""
+    """Repeat gray (H, W) as (H, W, 3), without taking up more memory."""
     return np.broadcast_to(gray[..., None], (*gray.shape, 3))
 
 
 def _find_key(gray, key):
-    """uint16 gray (H, W, 1) -> alpha (H, W), transparent where it has the value of a PNG's key; or None."""
+    """Find the alpha (H, W) of uint16 gray (H, W, 1): transparent where it has a PNG's key; None without."""
     return None if key is None else np.where(gray[..., 0] == key, 0, 65535).astype(np.uint16)
 
 
 def _split_alpha(image):
-    """Splits an image into one without transparency and its alpha, uint8 (H, W) or None."""
-    if not image.has_transparency_data:
-        return image, None
-    image = image.convert("RGBA")
-    return image.convert("RGB"), np.asarray(image.getchannel("A"))
+    """Split an image into one without transparency and its alpha, uint8 (H, W) or None."""
+    with codec_errors():
+        if not image.has_transparency_data:
+            return image, None
+        image = image.convert("RGBA")
+        return image.convert("RGB"), np.asarray(image.getchannel("A"))
 
 
-_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
-_DEEP_FORMATS, _ALPHA_FORMATS = ("PNG", "TIFF"), ("PNG", "TIFF", "WEBP")
-
-
-def write_photo(path, photo, quality=95):
-    """Writes a photo so that the file at path is either complete or left as it was.
+def write_photo(path: str | Path, photo: Photo, quality: int = 95) -> list[str]:
+    """Write a photo atomically: the file at path is either complete or left as it was.
 
     Transparency and metadata that the format cannot hold are left out. 16-bit pixels stay so in PNG and in
-    TIFF (whose EXIF is then limited to texts) and are rounded to 8 bits elsewhere.
+    TIFF (where only the texts of EXIF are kept then) and are rounded to 8 bits elsewhere.
 
     Args:
-        path: target path; its suffix, one of PHOTO_SUFFIXES, chooses the format.
+        path: target path; its suffix, one of PHOTO_SUFFIXES, decides the format.
         photo: `Photo`.
         quality: 1..100 for JPEG and WebP; PNG, TIFF and BMP are lossless.
 
     Returns:
-        List of texts on what of the pixels the format cannot hold.
+        Texts on what of the pixels the format cannot hold.
 
     Raises:
         PhotoError: if the suffix, the arrays, the format's limits or the folder do not allow it.
@@ -339,12 +323,12 @@ def write_photo(path, photo, quality=95):
     return notes
 
 
-def write_pages(path, photos, num_pixels):
-    """Writes a TIFF of several pages, so that the file at path is either complete or left as it was.
+def write_pages(path: str | Path, photos: Iterable[Photo], num_pixels: int) -> None:
+    """Write a TIFF of several pages atomically: the file at path is either complete or left as it was.
 
     Args:
         path: target path.
-        photos: iterable of `Photo`s, taken one by one.
+        photos: `Photo`s, taken one by one.
         num_pixels: as in `Contents`.
 
     Raises:
@@ -358,8 +342,8 @@ def write_pages(path, photos, num_pixels):
         photo_depth.write_tiff(stream, pages, 8 * num_pixels)
 
 
-def format_of(path):
-    """Tells in which of FORMATS a photo is written to a path; PhotoError if its suffix stands for none."""
+def format_of(path: str | Path) -> str:
+    """Return in which of FORMATS a photo is written to a path; PhotoError if its suffix stands for none."""
     suffix = Path(path).suffix.lower()
     if suffix not in PHOTO_SUFFIXES:
         suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
@@ -368,20 +352,19 @@ def format_of(path):
 
 
 @contextlib.contextmanager
-def written_photo(path):
-    """Gives a stream, what is written to which takes the place of path; PhotoError if that fails."""
+def written_photo(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a stream whose contents replace the file at path at the end; PhotoError if that fails."""
     try:
         with written_whole(Path(path)) as unfinished, unfinished.open("wb") as stream:
             yield stream
-    except PhotoError:
-        raise
-    except Exception as error:
-        hint = " Check the folder and its free space." if isinstance(error, OSError) else ""
+    except (OSError, CodecError) as error:
+        is_system = isinstance(error.__cause__ or error, OSError)
+        hint = " Check the folder and its free space." if is_system else ""
         raise PhotoError(f"The photo '{path}' cannot be written: {one_line(error)}.{hint}") from error
 
 
 def _check_arrays(photo):
-    """Raises PhotoError unless the arrays are as `Photo` describes them."""
+    """Raise PhotoError unless the arrays are as `Photo` describes them."""
     rgb, alpha = photo.rgb, photo.alpha
     if rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size or rgb.dtype not in (np.uint8, np.uint16):
         raise PhotoError(
@@ -392,12 +375,12 @@ def _check_arrays(photo):
 
 
 def _pixels(photo):
-    """The pixels of a `Photo` with its alpha, if it has any, as last of the channels."""
+    """Return the pixels of a `Photo` with its alpha, if it has any, as the last channel."""
     return photo.rgb if photo.alpha is None else np.dstack((photo.rgb, photo.alpha))
 
 
 def _encode(stream, photo, format, quality):
-    """Writes a photo to an open binary file."""
+    """Write a photo to an open binary file."""
     options = photo_metadata.save_options(photo.metadata, format)
     pixels = _pixels(photo) if format in _ALPHA_FORMATS else photo.rgb
     if pixels.dtype == np.uint16 and format == "PNG":
@@ -410,14 +393,19 @@ def _encode(stream, photo, format, quality):
         # Chroma is what a colorization adds: it is kept in full.
         options.update(quality=quality, subsampling=0)
     elif format == "WEBP":
-        options.update(quality=quality, exact=True)  # which keeps the colours below transparent pixels
+        options.update(quality=quality, exact=True)  # keep the colours below transparent pixels
     # TIFF stays uncompressed: Pillow's way through libtiff fails on EXIF and GPS directories.
     pixels = np.ascontiguousarray(images.to_uint8(pixels))
     save_image(Image.fromarray(pixels), stream, format, options)
 
 
-def save_image(image, stream, format, options):
-    """Lets Pillow write an image to an open binary file, with the options of `Image.save`."""
-    # Without a file descriptor, past which it would not notice that only half of its bytes found a place.
+def save_image(image: Image.Image, stream: BinaryIO, format: str, options: dict[str, Any]) -> None:
+    """Let Pillow write an image to an open binary file, with the options of `Image.save`.
+
+    Raises:
+        CodecError: if Pillow fails, or the file cannot be written.
+    """
+    # Without a file descriptor: writing to one, Pillow would not notice that the disk is full half-way.
     plain = SimpleNamespace(write=stream.write, seek=stream.seek, tell=stream.tell, flush=stream.flush)
-    image.save(plain, format=format, **options)
+    with codec_errors():
+        image.save(plain, format=format, **options)

@@ -1,17 +1,21 @@
-"""What is finished of a long job, kept beside the film to be written until all is done."""
+"""Keep the finished segments of a long job beside the film to be written, so that it can resume."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from nxap_color.errors import FilmError
+from nxap_color.errors import CodecError, FilmError
 from nxap_color.media.atomic import lock
+from nxap_color.media.guard import codec_errors
 
-# Ten seconds or so: what a stop costs at most. A multiple of the network's batches, so that a job that
-# was stopped sees the same batches as one that was not, and gives the same frames.
+# Ten seconds or so: what an interruption costs at most. A multiple of the network's batches, so that a job
+# that resumes sees the same batches as one that was not interrupted, and gives the same frames.
 SEGMENT_FRAMES = 240
 
 
@@ -19,21 +23,25 @@ class SegmentStore:
     """The finished segments of one film, in a hidden folder beside it.
 
     Args:
-        target: `Path` of the film to be written.
-        settings: dict of what decides the result, fit for JSON. Segments made with other settings are
-            thrown away.
+        target: the film to be written.
+        settings: everything that affects the output, fit for JSON. Segments made with other settings are
+            deleted.
 
     Raises:
         FilmError: if the folder cannot be made, or another run is using it.
 
     Attributes:
         folder: where the segments lie.
-        segments: list of dicts, for each finished segment its "path", the number of its "frames", the
-            "time" of the first, and the numbers of "broken" ones.
+        segments: for each finished segment its "path", the number of its "frames", the "time" of the first,
+            and the numbers of "broken" ones.
         memory: what `SteadyColour.previous` was after the last of them, or None.
     """
 
-    def __init__(self, target, settings):
+    folder: Path
+    segments: list[dict[str, Any]]
+    memory: tuple[np.ndarray, np.ndarray] | None
+
+    def __init__(self, target: Path, settings: dict[str, Any]):
         # Not the name itself, which may be as long as the system allows.
         digest = hashlib.sha256(target.name.encode(errors="surrogateescape")).hexdigest()[:16]
         self.folder = target.with_name(f".nxap-{digest}")
@@ -50,7 +58,7 @@ class SegmentStore:
             self._append(record)
 
     def _keep_only(self, settings):
-        """Throws segments away unless they were made with these settings."""
+        """Delete the segments unless they were made with these settings."""
         path = self.folder / "settings.json"
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -60,25 +68,28 @@ class SegmentStore:
             path.write_text(text, encoding="utf-8")
 
     @property
-    def next_path(self):
-        """Where the next segment belongs."""
+    def next_path(self) -> Path:
+        """Where to write the next segment."""
         return self.folder / f"{len(self.segments):05d}.nut"
 
     @property
-    def frames(self):
-        """How many frames are finished."""
+    def frames(self) -> int:
+        """Number of frames that are finished."""
         return sum(int(segment["frames"]) for segment in self.segments)
 
-    def finish(self, **record):
-        """Notes that the segment at `next_path` is complete.
+    def finish(self, **record: Any) -> None:
+        """Record that the segment at `next_path` is complete.
 
         Args:
-            **record: what `segments` says of it, but for its path; and the "lightness" and "ab" of `memory`.
+            **record: what `segments` says of it, except its path; and the "lightness" and "ab" of `memory`.
+
+        Raises:
+            FilmError: if there is no space left.
         """
         path = self.next_path
         unfinished = path.with_suffix(".part")
         try:
-            # The segment reaches the disk before the word that it is complete, even in a power cut.
+            # The segment reaches the disk before its record does, even in a power cut.
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             with unfinished.open("wb") as file:
@@ -90,25 +101,25 @@ class SegmentStore:
             raise FilmError(f"Nothing can be written to {self.folder.parent}: {error.strerror}.") from error
         self._append({"path": path, **record})
 
-    def close(self):
-        """Lets others use the folder."""
+    def close(self) -> None:
+        """Let other runs use the folder."""
         self.lock.close()
 
     def _append(self, record):
         self.memory = record.pop("lightness"), record.pop("ab")
         self.segments.append(record)
 
-    def remove(self):
-        """Throws everything away."""
+    def remove(self) -> None:
+        """Delete the folder with all segments."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _read(path):
-    """The record of a segment, a dict; None if it is missing, or was not written to its end."""
-    try:
-        with np.load(path.with_suffix(".npz")) as kept:
-            record = {"path": path, **{key: kept[key] for key in kept}}
-        return record if record["size"] == path.stat().st_size else None
-    except Exception:  # NumPy raises almost anything on damaged files
-        return None
+    """Read the record of a segment; None if it is missing or incomplete, or the segment itself is."""
+    record = {}
+    # NumPy raises almost anything on damaged files.
+    with contextlib.suppress(CodecError), codec_errors(), np.load(path.with_suffix(".npz")) as kept:
+        record = {key: kept[key] for key in kept}
+    is_whole = "size" in record and path.is_file() and record["size"] == path.stat().st_size
+    return {"path": path, **record} if is_whole else None

@@ -1,16 +1,22 @@
-"""Figures for notebooks, reports and command lines."""
+"""Draw figures for notebooks, reports and command lines."""
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nxap_color.images import _as_uint8
 
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
 
-def plot_tradeoff(summary):
-    """Draws PSNR against colorfulness ratio: up is closer to the truth, right is more colourful.
 
-    Methods that differ in vividness alone ("unet x0.8", "unet", "unet x1.2") are joined by a line.
+def plot_tradeoff(summary: dict[str, dict[str, Any]]) -> "Figure":
+    """Draw PSNR against colorfulness ratio: up is closer to the truth, right is more colourful.
+
+    Methods that differ only in vividness ("unet x0.8", "unet", "unet x1.2") are joined by a line.
 
     Args:
         summary: dict from method to figures, as from `photos.summarize`.
@@ -36,12 +42,17 @@ def plot_tradeoff(summary):
     return figure
 
 
-def show_pictures(pictures, captions=None, columns=4, side=2.4):
-    """Draws pictures in rows, each with a line of text above it.
+def show_pictures(
+    pictures: Sequence[np.ndarray],
+    captions: Sequence[str] | None = None,
+    columns: int = 4,
+    side: float = 2.4,
+) -> "Figure":
+    """Draw pictures in rows, each with a line of text above it.
 
     Args:
-        pictures: list of pictures, uint8 (H, W, 3), or float (H, W, 3) in [0, 1], sRGB.
-        captions: list of as many texts, or None.
+        pictures: uint8 (H, W, 3), or float (H, W, 3) in [0, 1], sRGB.
+        captions: as many texts, or None.
         columns: pictures in a row.
         side: width of each in inches.
 
@@ -61,15 +72,19 @@ def show_pictures(pictures, captions=None, columns=4, side=2.4):
     return figure
 
 
-def plot_curves(curves, xlabel, ylabel, colours=None):
-    """Draws lines that share their axes, such as learning curves.
+def plot_curves(
+    curves: dict[str, Sequence[float] | tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    colours: dict[str, Any] | None = None,
+) -> "Figure":
+    """Draw lines that share their axes, such as learning curves.
 
     Args:
         curves: dict from the label of a line to its values, one for each step from 1 on, or to a pair
-            (x, values).
+            (x, values). Labels that end in "validation" get a dashed line.
         xlabel, ylabel: texts beside the axes, with the unit.
-        colours: dict from a label to a colour that matplotlib knows; of labels that are missing it
-            chooses one.
+        colours: dict from a label to a matplotlib colour; matplotlib chooses those of other labels.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -86,8 +101,8 @@ def plot_curves(curves, xlabel, ylabel, colours=None):
     return figure
 
 
-def plot_bars(values, xlabel):
-    """Draws a bar for each entry of a dict from a label to a number; returns a `Figure`."""
+def plot_bars(values: dict[str, float], xlabel: str) -> "Figure":
+    """Draw a bar for each entry of a dict from a label to a number."""
     figure = _figure(7.0, 0.5 + 0.35 * len(values))
     axes = figure.add_subplot(xlabel=xlabel)
     bars = axes.barh(list(values), list(values.values()))
@@ -97,19 +112,24 @@ def plot_bars(values, xlabel):
     return figure
 
 
-def plot_ab_plane(lightness=65.0, points=(), sizes=(), title=""):
-    """Draws the colours of one lightness over their axes a and b, and points among them.
+def plot_ab_plane(
+    lightness: float = 65.0,
+    points: dict[str, np.ndarray] | np.ndarray | tuple = (),
+    sizes: Sequence[float] = (),
+    title: str = "",
+) -> "Figure":
+    """Draw the colours of one lightness over their axes a and b, and points among them.
 
     Args:
-        lightness: L in [0, 100]; white is what sRGB cannot show at it.
-        points: dict from a label to an array (n, 2) of ab, or one such array.
-        sizes: areas of the points of one such array, in square points; all alike if not said.
+        lightness: L in [0, 100]; what sRGB cannot show at it is white.
+        points: dict from a label to an array (n, 2) in ab units, or one such array.
+        sizes: areas of the points of one such array, in square points; all equal by default.
         title: text above.
 
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    from nxap_color import color  # only here, since it needs Keras, for which command lines would wait
+    from nxap_color import color  # here, so that command lines do not wait for it
 
     axis = np.linspace(-110.0, 110.0, 221, dtype="float32")
     lab = np.stack([np.full((221, 221), np.float32(lightness)), *np.meshgrid(axis, axis)], axis=-1)
@@ -129,8 +149,8 @@ def plot_ab_plane(lightness=65.0, points=(), sizes=(), title=""):
     return figure
 
 
-def draw_flow(flow):
-    """Draws motion in colours: the hue is its direction, the saturation its speed.
+def draw_flow(flow: np.ndarray) -> np.ndarray:
+    """Draw motion in colours: the hue is its direction, the saturation its speed.
 
     Args:
         flow: float array (H, W, 2), (x, y) in pixels.
@@ -146,22 +166,26 @@ def draw_flow(flow):
     return _as_uint8(hsv_to_rgb(hsv))
 
 
-def draw_network(model, names, links=(), side=64):
-    """Draws a network as a row of boxes: as high as its feature maps, as wide as they have channels.
+def draw_network(
+    model: "keras.Model", names: Sequence[str], links: Sequence[tuple[str, str]] = (), side: int = 64
+) -> "Figure":
+    """Draw a network as a row of boxes, as high as its feature maps and wider the more channels they have.
 
     Args:
-        model: a `keras.Model`, lightness (batch, H, W, 1) -> anything.
-        names: list of the layers to draw, in their order.
+        model: takes lightness (batch, H, W, 1), and features if it fuses them.
+        names: the layers to draw, in their order.
         links: pairs of such names, the skip connections.
-        side: height and width of the photo that it is given.
+        side: height and width of the photo that it is given, in pixels.
 
     Returns:
         A `matplotlib.figure.Figure`.
     """
-    import keras  # only here, since command lines would wait for it
+    import keras  # here, so that command lines do not wait for it
 
-    layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
-    maps = layers.predict_on_batch(np.zeros((1, side, side, 1), "float32"))
+    inputs = {tensor.name: tensor for tensor in model.inputs}
+    layers = keras.Model(inputs, [model.get_layer(name).output for name in names])
+    shapes = {name: [size or side for size in tensor.shape[1:]] for name, tensor in inputs.items()}
+    maps = layers.predict_on_batch({name: np.zeros((1, *shape), "float32") for name, shape in shapes.items()})
     figure = _figure(9.0, 3.0)
     axes = figure.add_subplot(title=f"{model.name}: {model.count_params():,} weights")
     tops, left = {}, 0.0
