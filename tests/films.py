@@ -2,29 +2,32 @@
 
 import re
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def ffmpeg(*options):
-    """Runs ffmpeg; returns its standard output, bytes."""
+def ffmpeg(*options: Any) -> bytes:
+    """Run ffmpeg and return its standard output."""
     command = [FFMPEG, "-v", "error", "-y", *map(str, options)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL).stdout
 
 
-def pattern(seconds=1, size="160x90", rate="25"):
-    """Options for an input in which something moves, on another something that stands."""
+def pattern(seconds: float = 1, size: str = "160x90", rate: str = "25") -> tuple[str, ...]:
+    """Return options for an input in which something moves in front of something that does not."""
     return ("-f", "lavfi", "-i", f"testsrc=size={size}:rate={rate}:duration={seconds}")
 
 
-def sound(seconds=1, pitch=440):
+def sound(seconds: float = 1, pitch: float = 440) -> tuple[str, ...]:
+    """Return options for an input with a tone."""
     return ("-f", "lavfi", "-i", f"sine=frequency={pitch}:duration={seconds}")
 
 
-def report(path):
-    """What ffmpeg says of a film: duration, its streams without their bit rates and codecs, rotation."""
+def report(path: Path) -> dict[str, Any]:
+    """Return what ffmpeg says of a film: duration, its streams without bit rates and codecs, rotation."""
     done = subprocess.run([FFMPEG, "-hide_banner", "-i", path], capture_output=True, text=True)
     text = done.stderr
     picture = re.search(r"Video: .*", text)[0]
@@ -41,20 +44,20 @@ def report(path):
     }
 
 
-def times(path):
-    """When the frames of a film are due, in seconds, as decoded."""
+def times(path: Path) -> list[float]:
+    """Return when the frames of a film are due, in seconds, as decoded."""
     rows = ffmpeg("-i", path, "-map", "0:V:0", "-fps_mode", "passthrough", "-f", "framecrc", "-").decode()
     base = re.search(r"#tb 0: (\d+)/(\d+)", rows)
     ticks = [int(row.split(",")[2]) for row in rows.splitlines() if not row.startswith("#")]
     return [round(tick * int(base[1]) / int(base[2]), 4) for tick in ticks]
 
 
-def luma(path):
-    """The first plane of every frame, bytes: what of a film must not change, but for the encoder."""
+def luma(path: Path) -> bytes:
+    """Return the first plane of every frame: what must not change, except by the encoder."""
     options = ("-map", "0:V:0", "-vf", "extractplanes=y", "-f", "rawvideo", "-")
     return ffmpeg("-noautorotate", "-i", path, *options)
 
 
-def sound_packets(path):
-    """A fingerprint of all sound as it is stored."""
+def sound_packets(path: Path) -> bytes:
+    """Return a fingerprint of all sound as it is stored."""
     return ffmpeg("-i", path, "-map", "0:a", "-c", "copy", "-f", "streamhash", "-")

@@ -185,7 +185,7 @@ def lengthen_scans(jpeg: bytes) -> bytes:
 
 
 def _more(scan, has_restarts):
-    """Bytes to follow those of a scan; where it restarts at intervals, for the next eight of them."""
+    """Return bytes to follow those of a scan; where it restarts at intervals, for the next eight of them."""
     if not has_restarts:
         return _MORE
     last = max((found.end() for found in _RESTART.finditer(scan)), default=None)

@@ -183,14 +183,14 @@ def draw_network(
     import keras  # here, so that command lines do not wait for it
 
     inputs = {tensor.name: tensor for tensor in model.inputs}
-    layers = keras.Model(inputs, [model.get_layer(name).output for name in names])
+    layers = keras.Model(inputs, {name: model.get_layer(name).output for name in names})
     shapes = {name: [size or side for size in tensor.shape[1:]] for name, tensor in inputs.items()}
     maps = layers.predict_on_batch({name: np.zeros((1, *shape), "float32") for name, shape in shapes.items()})
     figure = _figure(9.0, 3.0)
     axes = figure.add_subplot(title=f"{model.name}: {model.count_params():,} weights")
     tops, left = {}, 0.0
-    for name, feature_map in zip(names, maps, strict=True):
-        _, height, _, channels = feature_map.shape
+    for name in names:
+        _, height, _, channels = maps[name].shape
         width = 2.0 + np.sqrt(channels)
         middle = left + width / 2.0
         axes.bar(middle, height, width, -height / 2.0, color="tab:blue", alpha=0.6, edgecolor="black")
@@ -200,7 +200,7 @@ def draw_network(
     for start, end in links:
         arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.25", "color": "tab:red"}
         axes.annotate("", tops[end], tops[start], arrowprops=arrow)
-    tallest = max(feature_map.shape[1] for feature_map in maps)
+    tallest = max(feature_map.shape[1] for feature_map in maps.values())
     axes.set(xlim=(-4.0, left), ylim=(-0.5 * tallest - 20.0, (1.1 if links else 0.55) * tallest))
     axes.set_axis_off()
     return figure

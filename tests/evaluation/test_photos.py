@@ -2,18 +2,21 @@
 
 import csv
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from PIL import Image
 
 from nxap_color.evaluation.photos import (
+    RESAMPLES,
+    format_table,
+    measure_photos,
     pool_seeds,
     psnr_gains,
     read_csv,
     summarize,
     summarize_groups,
-    table,
     without_seed,
     write_csv,
 )
@@ -31,18 +34,54 @@ def test_the_colorfulness_ratio_is_that_of_the_means():
     assert summary["model"]["colorfulness_ratio"] == pytest.approx(0.5)
 
 
-def test_intervals_are_those_of_scipy():
+def test_intervals_are_percentiles_of_figures_of_photos_drawn_with_replacement():
+    """Of the same photos every time, results and truths of one photo always together."""
     rng = np.random.default_rng(1)
     psnr, results, truths = rng.normal(24, 3, 100), rng.uniform(10, 40, 100), rng.uniform(30, 50, 100)
     photos = [figures(*row) for row in zip(psnr, results, truths, strict=True)]
     summary = summarize(photos)["model"]
-    options = {"n_resamples": 5000, "method": "percentile", "rng": 1}
-    expected = bootstrap((psnr,), np.mean, **options).confidence_interval
-    np.testing.assert_allclose(summary["psnr_interval"], expected, atol=0.06)
-    expected = bootstrap(
-        (results, truths), lambda a, b, axis: a.mean(axis) / b.mean(axis), paired=True, **options
-    ).confidence_interval
-    np.testing.assert_allclose(summary["colorfulness_ratio_interval"], expected, atol=0.006)
+    drawn = np.random.default_rng(0).integers(100, size=(RESAMPLES, 100))
+    expected = np.percentile(psnr[drawn].mean(axis=1), (2.5, 97.5))
+    np.testing.assert_allclose(summary["psnr_interval"], expected, atol=1e-9)
+    ratios = results[drawn].mean(axis=1) / truths[drawn].mean(axis=1)
+    expected = np.percentile(ratios, (2.5, 97.5))
+    np.testing.assert_allclose(summary["colorfulness_ratio_interval"], expected, atol=1e-9)
+
+
+def test_the_interval_of_one_photo_has_no_width():
+    summary = summarize([figures(20.0, 3.0, 4.0)])["model"]
+    assert summary["psnr_interval"] == [20.0, 20.0]
+    assert summary["colorfulness_ratio_interval"] == [0.75, 0.75]
+
+
+@pytest.fixture
+def photos_to_measure(tmp_path, sample_rgb):
+    """A photo, one of 4 x 5 pixels, a gray one, and one that is none."""
+    Image.fromarray(sample_rgb).resize((24, 16)).save(tmp_path / "cat.png")
+    Image.fromarray(sample_rgb[:4, :5]).save(tmp_path / "tiny.png")
+    Image.fromarray(sample_rgb).convert("L").resize((24, 16)).save(tmp_path / "gray.png")
+    (tmp_path / "text.png").write_text("no photo")
+    return [str(tmp_path / f"{name}.png") for name in ("cat", "tiny", "gray", "text")]
+
+
+def test_photos_that_cannot_be_measured_are_reported(photos_to_measure):
+    reasons = []
+    measured = measure_photos(photos_to_measure, {}, (2.6, 9.3), lambda *reason: reasons.append(reason))
+    assert [name for name, *_ in measured] == photos_to_measure[:1]
+    assert [name for name, _ in reasons] == photos_to_measure[1:]
+    texts = [str(reason) for _, reason in reasons]
+    assert "too small" in texts[0] and "is gray" in texts[1] and "is empty or no" in texts[2]
+
+
+def test_a_bug_in_a_method_is_not_blamed_on_the_photo(photos_to_measure):
+    def colorize(rgb):
+        raise ValueError("shapes do not match")
+
+    reasons = []
+    broken = {"broken": SimpleNamespace(colorize=colorize)}
+    with pytest.raises(ValueError, match="shapes do not match"):
+        list(measure_photos(photos_to_measure, broken, (2.6, 9.3), lambda *reason: reasons.append(reason)))
+    assert not reasons
 
 
 def test_groups_are_summarized_on_their_own():
@@ -54,7 +93,7 @@ def test_groups_are_summarized_on_their_own():
 
 
 def test_the_table_has_a_line_for_each_method():
-    lines = table(summarize([figures(20.0)])).splitlines()
+    lines = format_table(summarize([figures(20.0)])).splitlines()
     assert len(lines) == 2 and lines[1].split()[:3] == ["model", "20.00", "20.00-20.00"]
     headings, cells = (re.split(r"\s{2,}", line.strip()) for line in lines)
     assert len(headings) + 1 == len(cells)

@@ -93,7 +93,9 @@ def test_what_stands_still_does_not_flicker(tmp_path, pictures, tiny_model_file)
             )
     _, durations, frames = look(colour(path, tiny_model_file))
     assert durations == [100] * 4
-    assert (frames == frames[0]).all()
+    # Not every pixel: on some processors a network's answers differ in the last bit by the place in a batch,
+    # and rounding may then choose another entry of the palette.
+    assert (frames != frames[0]).any(axis=-1).mean() < 1e-3
 
 
 def test_a_divider_of_a_few_rows(tmp_path, tiny_model_file):
@@ -247,3 +249,12 @@ def test_upper_case_names_are_those_of_gifs_too(gif, tiny_model_file):
     for name in ("OLD_color.GIF", "OLD_color_compare.GIF"):
         with Image.open(gif.with_name(name)) as result:
             assert result.format == "GIF" and result.n_frames == len(DURATIONS)
+
+
+def test_bugs_are_not_called_damage(gif, tmp_path):
+    with pytest.raises(AttributeError):
+        next(animations.read_frames(str(gif)))  # a text instead of a path
+    properties = animations.Properties(0, False, {"text": {5: "five"}})
+    with pytest.raises((AttributeError, TypeError)):
+        animations.write_animation(tmp_path / "new.png", animations.read_frames(gif), properties)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.gif"]

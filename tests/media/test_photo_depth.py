@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image
 
 from nxap_color.errors import PhotoError
+from nxap_color.media.photo_depth import open_tiff, read_tiff_page, write_png
 from nxap_color.media.photo_integrity import copy_metadata
-from nxap_color.media.photos import Photo, read_photo, write_photo
+from nxap_color.media.photos import Photo, count_pictures, read_photo, write_photo
 
 
 def noise(*shape, top=65536, dtype=np.uint16):
@@ -181,3 +182,22 @@ def test_pngs_of_16_bits_are_turned_upright(png, rgb):
 def test_what_is_not_finite_is_black():
     gray = np.array([[np.nan, np.inf, -np.inf, 0.0, 1.0]], np.float32)
     np.testing.assert_array_equal(read_photo(pillow(gray, "TIFF")).rgb[0, :, 0], [0, 0, 0, 0, 65535])
+
+
+def test_a_size_in_the_head_that_is_no_number_is_damage():
+    """Of two values, which tifffile hands on as a tuple."""
+    data = bytearray(tiff_of(RGB).getvalue())
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as tiff:
+        offset = tiff.pages[0].tags["ImageLength"].offset
+    data[offset + 4] = 2
+    for read in (read_photo, count_pictures):
+        with pytest.raises(PhotoError):
+            read(io.BytesIO(bytes(data)))
+
+
+def test_bugs_are_not_called_damage():
+    stream = tiff_of(RGB)
+    with pytest.raises(TypeError):
+        read_tiff_page(stream, open_tiff(stream), 0, check_size=lambda size: None)  # it is given two numbers
+    with pytest.raises(AttributeError):
+        write_png(io.BytesIO(), RGB.tolist(), {})

@@ -1,4 +1,4 @@
-"""Tests of nxap_color.image_metadata, through reading and writing photos, against Pillow and numpy."""
+"""Metadata, through reading and writing photos, against Pillow and NumPy."""
 
 import io
 import struct
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from nxap_color.media.photo_metadata import find_profile, read_metadata
 from nxap_color.media.photos import Photo, read_photo, write_photo
 
 SUFFIXES = [".jpg", ".png", ".tif", ".webp"]
@@ -236,3 +237,9 @@ def test_texts_and_place_go_along(tmp_path, suffix):
     read = Image.open(tmp_path / f"b{suffix}").getexif()
     assert {tag: read.get(tag) for tag in texts} == texts
     assert read.get_ifd(0x8825) == place
+
+
+@pytest.mark.parametrize("function", [find_profile, read_metadata])
+def test_bugs_are_not_called_broken_metadata(function):
+    with pytest.raises(AttributeError):
+        function(RGB)  # an array instead of an image

@@ -1,5 +1,8 @@
 """Figures."""
 
+import subprocess
+import sys
+
 import numpy as np
 
 from nxap_color.images import before_after, contact_sheet
@@ -50,3 +53,14 @@ def test_a_network_is_drawn_with_a_box_for_each_layer():
     boxes = figure.axes[0].patches
     assert [box.get_height() for box in boxes[:3]] == [32, 4, 16]
     assert boxes[0].get_width() < boxes[1].get_width()
+
+
+def test_a_network_of_several_inputs_is_drawn(tiny_fusion):
+    figure = draw_network(tiny_fusion, [tiny_fusion.layers[-1].name], side=32)
+    assert figure.axes[0].patches[0].get_height() == 16
+
+
+def test_the_module_is_there_without_keras_and_matplotlib(project):
+    code = "import sys, nxap_color.teaching.plotting; print({'keras', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
