@@ -316,5 +316,7 @@ def as_pixels(image: np.ndarray) -> np.ndarray:
     if not np.issubdtype(image.dtype, np.floating):
         raise errors.PhotoError(f"A photo is uint8, uint16, or float in [0, 1], received {image.dtype}.")
     if not (image.min() >= 0.0 and image.max() <= 1.0):
-        raise errors.PhotoError(f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}.")
+        raise errors.PhotoError(
+            f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}."
+        )
     return image

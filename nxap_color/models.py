@@ -86,7 +86,7 @@ SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of th
 
 
 class FeatureSource(Protocol):
-    """What a builder has to know of an `extractors.Extractor`: how its input is called, and how long it is."""
+    """What a builder needs to know of an `extractors.Extractor`: name and length of its vectors."""
 
     name: str
     num_features: int

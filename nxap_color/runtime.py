@@ -16,7 +16,7 @@ def with_named_inputs(model: keras.Model) -> keras.Model:
     """Return a model that takes a dict of its inputs by name; one that does so already comes back as it is.
 
     Args:
-        model: a functional or sequential `keras.Model` with one output, that takes a tensor, a list or a dict.
+        model: a functional or sequential `keras.Model` with one output; takes a tensor, a list or a dict.
 
     Returns:
         A `keras.Model` of the same name, layers and weights.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from nxap_color import layers  # noqa: F401  files name them, and importing them makes them known to Keras
 from nxap_color.errors import ModelError
 from nxap_color.media.collections import SHIPPED
 from nxap_color.runtime import with_named_inputs
@@ -75,8 +76,8 @@ def require_colorization_network(model: keras.Model, name: str | Path) -> None:
     """
     if fault := _find_fault(model):
         raise ModelError(
-            f"{name} is no colorization network: expected lightness (None, None, None, 1) in, the features of "
-            f"at most one extractor beside it, and ab (None, height, width, 2) out; {fault}."
+            f"{name} is no colorization network: expected lightness (None, None, None, 1) in, with it the "
+            f"features of at most one extractor, and ab (None, height, width, 2) out; {fault}."
         )
 
 
