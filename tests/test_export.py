@@ -240,9 +240,9 @@ def test_a_model_that_takes_some_sizes_only_is_named_in_one_line(folder, tmp_pat
     assert names(folder) == []
 
 
-def test_one_that_is_stopped_leaves_nothing(folder):
+def test_one_that_is_stopped_leaves_nothing(tiny_model_file, folder):
     """Stopped when it has begun to write."""
-    command = [sys.executable, "-m", "nxap_color.export", "unet", "--to", "saved_model"]
+    command = [sys.executable, "-m", "nxap_color.export", str(tiny_model_file), "--to", "saved_model"]
     # Who runs the tests in the background may ignore Ctrl-C, which children take over.
     listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
