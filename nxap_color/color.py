@@ -1,17 +1,22 @@
-"""Colour spaces: sRGB <-> CIE Lab (D65), and the scales in which networks see them.
+"""Colour spaces: sRGB, CIE Lab (D65) and Y'CbCr, and the scales in which networks see them.
 
 A colour photo is split into lightness L (0..100), which a gray photo already has, and the two colour
-axes a (green to red) and b (blue to yellow), which a network has to invent. Every function takes arrays
-or tensors of any Keras backend with any leading dimensions. Tensors are worked on in `keras.ops`, are
-differentiable but where a function says otherwise, and give tensors; NumPy arrays give NumPy arrays,
-since a backend takes longer to set out than the work on one photo takes.
+axes a (green to red) and b (blue to yellow), which a network has to invent. Films store luma and two
+colour differences instead.
+
+The Lab functions take arrays or tensors of any Keras backend, with any leading dimensions. Tensors are
+computed in `keras.ops`, are differentiable except where a function says otherwise, and give tensors. NumPy
+arrays give NumPy arrays, without Keras being imported: a backend takes longer to start than one photo takes.
 """
 
 import functools
+from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
-from keras import ops
+
+Tensor = Any  # a NumPy array, or a tensor of whichever backend Keras runs on
 
 # The network sees lightness as L / LIGHTNESS_SCALE - 1, in [-1, 1], and answers ab / AB_SCALE. In the
 # sRGB gamut a lies in [-86.2, 98.3] and b in [-107.9, 94.5], so that ab / AB_SCALE stays inside (-1, 1).
@@ -20,6 +25,9 @@ AB_SCALE = 128.0
 
 # Side of the squares into which classification divides the ab plane, in ab units (Zhang et al. 2016).
 AB_BIN_SIDE = 10.0
+
+# Shares of red, green and blue in luma: of standard definition (ITU-R BT.601) and of high (BT.709).
+LUMA_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
 
 # IEC 61966-2-1 primaries and D65 white (2 degree observer), the figures scikit-image uses.
 _XYZ_FROM_RGB = (
@@ -44,13 +52,8 @@ _GAMUT_STEPS = 12
 _GAMUT_SLACK = 1e-4  # of linear RGB: what rounding leaves on colours that are exactly in gamut
 
 
-def library_of(values):
-    """Chooses what works on some values: `numpy` for its arrays, `keras.ops` for all else."""
-    return np if isinstance(values, np.ndarray) else ops
-
-
-def rgb_to_lab(rgb):
-    """Converts sRGB to CIE Lab under D65, as scikit-image's `rgb2lab` does.
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Convert sRGB to CIE Lab under D65, as scikit-image's `rgb2lab` does.
 
     Args:
         rgb: float tensor (..., 3), sRGB in [0, 1].
@@ -58,7 +61,7 @@ def rgb_to_lab(rgb):
     Returns:
         Float tensor (..., 3): L in [0, 100], a and b in about [-108, 99].
     """
-    library = library_of(rgb)
+    library = _library_of(rgb)
     linear = _to_linear(rgb, library)
     xyz = _mix(linear, _XYZ_FROM_RGB, library) / library.array(_WHITE, dtype=linear.dtype)
     # Each branch is fed only values it is smooth on: a where() passes NaN gradients of the unused one.
@@ -68,8 +71,8 @@ def rgb_to_lab(rgb):
     return library.stack([116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)], axis=-1)
 
 
-def lab_to_rgb(lab):
-    """Converts CIE Lab under D65 to sRGB, clipping each channel to [0, 1].
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """Convert CIE Lab under D65 to sRGB, clipping each channel to [0, 1].
 
     The clip shifts the lightness of colours outside the gamut: see `clip_to_gamut`.
 
@@ -79,12 +82,12 @@ def lab_to_rgb(lab):
     Returns:
         Float tensor (..., 3), sRGB in [0, 1].
     """
-    library = library_of(lab)
+    library = _library_of(lab)
     return _encode_gamma(library.clip(_lab_to_linear_rgb(lab, library), 0.0, 1.0), library)
 
 
-def lightness_to_gray(lightness):
-    """Finds the gray of a lightness: `lab_to_rgb` where there is no colour, in a third of the time.
+def lightness_to_gray(lightness: Tensor) -> Tensor:
+    """Convert lightness to gray: `lab_to_rgb` for ab = 0, in a third of the time.
 
     Args:
         lightness: float tensor of any shape, L in [0, 100].
@@ -92,18 +95,12 @@ def lightness_to_gray(lightness):
     Returns:
         Float tensor of the same shape, sRGB in [0, 1], the value of all three channels.
     """
-    library = library_of(lightness)
+    library = _library_of(lightness)
     return _encode_gamma(_f_inverse((lightness + 16.0) / 116.0, library), library)
 
 
-def _encode_gamma(linear, library):
-    """Linear light in [0, 1] -> sRGB in [0, 1]."""
-    curved = 1.055 * library.maximum(linear, 0.0031308) ** (1.0 / 2.4) - 0.055
-    return library.where(linear > 0.0031308, curved, 12.92 * linear)
-
-
-def is_in_gamut(lab):
-    """Tells which Lab colours sRGB can show.
+def is_in_gamut(lab: Tensor) -> Tensor:
+    """Test which Lab colours sRGB can show.
 
     Args:
         lab: float tensor (..., 3), L in [0, 100], a and b in Lab units.
@@ -111,19 +108,18 @@ def is_in_gamut(lab):
     Returns:
         Boolean tensor (...).
     """
-    library = library_of(lab)
+    library = _library_of(lab)
     linear = _lab_to_linear_rgb(lab, library)
     inside = library.logical_and(linear >= -_GAMUT_SLACK, linear <= 1.0 + _GAMUT_SLACK)
     return library.all(inside, axis=-1)
 
 
-def clip_to_gamut(lab):
-    """Brings colours into the sRGB gamut by reducing chroma; lightness and hue stay as they are.
+def clip_to_gamut(lab: Tensor) -> np.ndarray:
+    """Bring colours into the sRGB gamut by reducing chroma; lightness and hue stay as they are.
 
-    Clipping RGB channels instead would change the lightness, which is the one thing that a colorizer
-    knows for certain.
-
-    In NumPy for tensors, too, since the search runs over single pixels, and looks at each a dozen times.
+    Clipping RGB channels instead would change the lightness, the one thing that a colorizer knows for
+    certain. Computed in NumPy for tensors, too: the search visits single pixels, each a dozen times. Not
+    differentiable.
 
     Args:
         lab: float array or tensor (..., 3), L in [0, 100], a and b in Lab units.
@@ -132,9 +128,9 @@ def clip_to_gamut(lab):
         float32 array (..., 3), the same L, and a and b multiplied by the largest factor in [0, 1] that
         sRGB can show (found by bisection). Colours in gamut come back unchanged.
     """
-    lab = ops.convert_to_numpy(lab)
+    lab = _to_numpy(lab)
     clipped = np.array(lab, "float32").reshape(-1, 3)
-    # As many at a time as a processor keeps at hand.
+    # As many at a time as fit into a processor's cache.
     for start in range(0, len(clipped), 2**14):
         some = clipped[start : start + 2**14]
         some[:, 1:] *= _largest_factor(some)[:, None]
@@ -167,23 +163,8 @@ def _largest_factor(lab):
     return np.where(is_fine, np.float32(1.0), low)
 
 
-def split_lightness_ab(rgb):
-    """Splits colour pictures into what a network is given and what it has to answer.
-
-    The one preprocessing, for training, prediction and evaluation alike.
-
-    Args:
-        rgb: float tensor (..., 3), sRGB in [0, 1].
-
-    Returns:
-        Lightness (..., 1), L / LIGHTNESS_SCALE - 1 in [-1, 1]; and ab / AB_SCALE (..., 2) in (-1, 1).
-    """
-    lab = rgb_to_lab(rgb)
-    return scale_lightness(lab[..., :1]), lab[..., 1:] / AB_SCALE
-
-
-def find_lightness(pixels):
-    """Finds the lightness of a picture as `rgb_to_lab` does, in NumPy, several times as fast.
+def find_lightness(pixels: np.ndarray) -> np.ndarray:
+    """Find the lightness of a picture as `rgb_to_lab` does, in NumPy, several times as fast.
 
     Args:
         pixels: array (..., 1) of gray or (..., 3), sRGB: uint8, uint16, or float in [0, 1].
@@ -203,6 +184,11 @@ def find_lightness(pixels):
     return _luminance_to_lightness(linear)
 
 
+def gray_to_lightness(gray: np.ndarray) -> np.ndarray:
+    """Look up the lightness of a gray: uint8 array (...), sRGB 0..255 -> float32 array (...), L 0..100."""
+    return find_lightness(gray[..., None])[..., 0]
+
+
 @functools.cache
 def _levels(top):
     """Two float32 arrays (top + 1,): linear value and lightness of each level of gray from 0 to `top`."""
@@ -215,20 +201,28 @@ def _luminance_to_lightness(luminance):
     return np.where(luminance > _F_KNEE, 116.0 * np.cbrt(luminance) - 16.0, 116.0 * _F_SLOPE * luminance)
 
 
-def _to_linear(rgb, library):
-    """sRGB in [0, 1] -> linear light in [0, 1]."""
-    # As in `rgb_to_lab`, for the sake of gradients.
-    curved = ((library.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4
-    return library.where(rgb > 0.04045, curved, rgb / 12.92)
-
-
-def scale_lightness(lightness):
-    """Brings lightness into the range of the network: array or tensor, L 0..100 -> [-1, 1]."""
+def scale_lightness(lightness: Tensor) -> Tensor:
+    """Scale lightness to the range of the network: array or tensor, L 0..100 -> [-1, 1]."""
     return lightness / LIGHTNESS_SCALE - 1.0
 
 
-def join_lightness_ab(lightness, ab):
-    """Puts lightness and colour together again, the inverse of `split_lightness_ab`.
+def split_lightness_ab(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Split colour pictures into what a network is given and what it has to answer.
+
+    The one preprocessing, shared by training, prediction and evaluation.
+
+    Args:
+        rgb: float tensor (..., 3), sRGB in [0, 1].
+
+    Returns:
+        Lightness (..., 1), L / LIGHTNESS_SCALE - 1 in [-1, 1]; and ab / AB_SCALE (..., 2) in (-1, 1).
+    """
+    lab = rgb_to_lab(rgb)
+    return scale_lightness(lab[..., :1]), lab[..., 1:] / AB_SCALE
+
+
+def join_lightness_ab(lightness: Tensor, ab: Tensor) -> np.ndarray:
+    """Join lightness and colour to a picture, the inverse of `split_lightness_ab`. Not differentiable.
 
     Args:
         lightness: float tensor (..., 1) in [-1, 1].
@@ -236,24 +230,24 @@ def join_lightness_ab(lightness, ab):
 
     Returns:
         float32 array (..., 3), sRGB in [0, 1]; colours that sRGB cannot show have lost chroma, not
-        lightness. Not differentiable.
+        lightness.
     """
-    lightness, ab = ops.convert_to_numpy(lightness), ops.convert_to_numpy(ab)
+    lightness, ab = _to_numpy(lightness), _to_numpy(ab)
     lab = np.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
-    with np.errstate(over="ignore", invalid="ignore"):  # of a network whose training explodes
+    with np.errstate(over="ignore", invalid="ignore"):  # a network whose training explodes
         return lab_to_rgb(clip_to_gamut(lab))
 
 
 @functools.cache
-def ab_bins():
-    """Lists the colours that a classifying network chooses between.
+def ab_bins() -> np.ndarray:
+    """List the colours that a classifying network chooses between.
 
     Reference:
         Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
 
     Returns:
-        float32 array (bins, 2): the centres, in ab units, of the squares of side `AB_BIN_SIDE` into which
-        at least one sRGB colour falls.
+        float32 array (bins, 2), read-only: the centres, in ab units, of the squares of side `AB_BIN_SIDE`
+        into which at least one sRGB colour falls.
     """
     # In NumPy, since networks ask for the bins while a backend compiles them and computes nothing.
     levels = np.linspace(0.0, 1.0, 52)  # every fifth 8-bit step
@@ -262,6 +256,93 @@ def ab_bins():
     bins = (np.unique(np.rint(ab / AB_BIN_SIDE), axis=0) * AB_BIN_SIDE).astype("float32")
     bins.flags.writeable = False  # it is shared
     return bins
+
+
+def rgb_to_luma(rgb: np.ndarray, matrix: str) -> np.ndarray:
+    """Compute the luma of a picture.
+
+    Args:
+        rgb: array (H, W, 3), sRGB in any range.
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W), in the range of `rgb`.
+    """
+    return np.asarray(rgb, "float32") @ np.float32(LUMA_WEIGHTS[matrix])
+
+
+def join_luma_chroma(luma: np.ndarray, chroma: np.ndarray, matrix: str) -> np.ndarray:
+    """Join luma and colour differences to a picture.
+
+    Args:
+        luma: float32 array (H, W) in [0, 1].
+        chroma: float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W, 3), sRGB; outside [0, 1] where no colour has that luma and chroma.
+    """
+    return cv2.transform(cv2.merge([luma, chroma]), np.linalg.inv(_luma_chroma_from_rgb(matrix)))
+
+
+def ab_to_chroma(ab: np.ndarray, gray: np.ndarray, matrix: str) -> np.ndarray:
+    """Convert colours at a given gray to the colour differences of a film.
+
+    Args:
+        ab: float32 array (H, W, 2), ab units.
+        gray: uint8 array (H, W), sRGB gray 0..255.
+        matrix: "bt601" or "bt709".
+
+    Returns:
+        float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5], reduced where luma `gray` / 255 with them would
+        leave sRGB: a player would clip such colours and change luma and hue.
+    """
+    rgb = cv2.cvtColor(cv2.merge([gray_to_lightness(gray), ab]), cv2.COLOR_Lab2RGB)
+    chroma = cv2.transform(rgb, _luma_chroma_from_rgb(matrix)[1:])
+    luma = np.multiply(gray, 1 / 255, dtype="float32")
+    rgb = join_luma_chroma(luma, chroma, matrix)
+    outside = cv2.inRange(rgb, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == 0
+    # Few pixels ever are: the rest is left alone.
+    luma = luma[outside]
+    offsets = rgb[outside] - luma[:, None]
+    highest, lowest = offsets.max(axis=1), -offsets.min(axis=1)
+    factor = np.minimum((1.0 - luma) / (highest + 1e-6), luma / (lowest + 1e-6))
+    chroma[outside] *= np.minimum(factor, 1.0)[:, None]
+    return chroma
+
+
+@functools.cache
+def _luma_chroma_from_rgb(matrix):
+    """The matrix (3, 3) that takes sRGB to luma in [0, 1], and Cb and Cr in [-0.5, 0.5]."""
+    luma = np.array(LUMA_WEIGHTS[matrix])
+    red, _, blue = np.eye(3)
+    return np.stack([luma, (blue - luma) / (2 * (1 - luma[2])), (red - luma) / (2 * (1 - luma[0]))])
+
+
+def _library_of(values) -> ModuleType:
+    """What computes on some values: `numpy` for its arrays, `keras.ops` for all else."""
+    if isinstance(values, np.ndarray):
+        return np
+    from keras import ops  # only where there are tensors, so that colouring photos can do without Keras
+
+    return ops
+
+
+def _to_numpy(values):
+    return values if isinstance(values, np.ndarray) else _library_of(values).convert_to_numpy(values)
+
+
+def _to_linear(rgb, library):
+    """sRGB in [0, 1] -> linear light in [0, 1]."""
+    # As in `rgb_to_lab`, for the sake of gradients.
+    curved = ((library.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4
+    return library.where(rgb > 0.04045, curved, rgb / 12.92)
+
+
+def _encode_gamma(linear, library):
+    """Linear light in [0, 1] -> sRGB in [0, 1]."""
+    curved = 1.055 * library.maximum(linear, 0.0031308) ** (1.0 / 2.4) - 0.055
+    return library.where(linear > 0.0031308, curved, 12.92 * linear)
 
 
 def _lab_to_linear_rgb(lab, library):
@@ -278,75 +359,5 @@ def _f_inverse(f, library):
 
 
 def _mix(channels, matrix, library):
-    """Multiplies each (..., 3) vector by a 3x3 matrix."""
+    """Multiply each (..., 3) vector by a 3x3 matrix."""
     return library.matmul(channels, library.transpose(library.array(matrix, dtype=channels.dtype)))
-
-
-# Shares of red, green and blue in luma: of standard definition (ITU-R BT.601) and of high (BT.709).
-LUMA_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
-
-
-def rgb_to_luma(rgb, matrix):
-    """Takes the luma of a picture.
-
-    Args:
-        rgb: array (H, W, 3), sRGB in any range.
-        matrix: "bt601" or "bt709".
-
-    Returns:
-        float32 array (H, W), in the range of `rgb`.
-    """
-    return np.asarray(rgb, "float32") @ np.float32(LUMA_WEIGHTS[matrix])
-
-
-def join_luma_chroma(luma, chroma, matrix):
-    """Puts luma and colour differences together.
-
-    Args:
-        luma: float32 array (H, W) in [0, 1].
-        chroma: float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
-        matrix: "bt601" or "bt709".
-
-    Returns:
-        float32 array (H, W, 3), sRGB; outside [0, 1] where the two do not go together.
-    """
-    return cv2.transform(cv2.merge([luma, chroma]), np.linalg.inv(_luma_chroma_from_rgb(matrix)))
-
-
-@functools.cache
-def _luma_chroma_from_rgb(matrix):
-    """The matrix (3, 3) that takes sRGB to luma in [0, 1], and Cb and Cr in [-0.5, 0.5]."""
-    luma = np.array(LUMA_WEIGHTS[matrix])
-    red, _, blue = np.eye(3)
-    return np.stack([luma, (blue - luma) / (2 * (1 - luma[2])), (red - luma) / (2 * (1 - luma[0]))])
-
-
-def gray_to_lightness(gray):
-    """Looks up the lightness of a gray: uint8 array (...), sRGB 0..255 -> float32 array (...), L 0..100."""
-    return find_lightness(gray[..., None])[..., 0]
-
-
-def ab_to_chroma(ab, gray, matrix):
-    """Turns colours at a given gray into the colour differences of a film.
-
-    Args:
-        ab: float32 array (H, W, 2), ab units.
-        gray: uint8 array (H, W), sRGB gray 0..255.
-        matrix: "bt601" or "bt709".
-
-    Returns:
-        float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5], reduced where luma `gray` / 255 with them would
-        leave sRGB: a player would cut such colours off, and change luma and hue.
-    """
-    rgb = cv2.cvtColor(cv2.merge([gray_to_lightness(gray), ab]), cv2.COLOR_Lab2RGB)
-    chroma = cv2.transform(rgb, _luma_chroma_from_rgb(matrix)[1:])
-    luma = np.multiply(gray, 1 / 255, dtype="float32")
-    rgb = join_luma_chroma(luma, chroma, matrix)
-    outside = cv2.inRange(rgb, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)) == 0
-    # Few pixels ever are: the rest is left alone.
-    luma = luma[outside]
-    offsets = rgb[outside] - luma[:, None]
-    highest, lowest = offsets.max(axis=1), -offsets.min(axis=1)
-    factor = np.minimum((1.0 - luma) / (highest + 1e-6), luma / (lowest + 1e-6))
-    chroma[outside] *= np.minimum(factor, 1.0)[:, None]
-    return chroma

@@ -1,15 +1,19 @@
 """Photo in, photo out: everything that happens before and after the network."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
+import keras
 import numpy as np
 
 from nxap_color import color, errors, extractors, models, saved
-from nxap_color.images import enlarge, shrink, strips
-from nxap_color.layers import GuidedUpsampling
-from nxap_color.runtime import compile_network
+from nxap_color.images import shrink, strips
+from nxap_color.runtime import Inputs, compile_network, with_named_inputs
+from nxap_color.upsampling import upsampled_strips
 
 # Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
-# strip does not become a million pixels wide on its way through the network.
+# strip does not become 768,000 pixels long on its way through the network.
 MAX_ASPECT = 8.0
 DEFAULT_NETWORK_SIZE = 192
 MAX_VIVIDNESS = 2.0
@@ -17,26 +21,27 @@ BATCH_SIZE = 8
 
 
 class Colorizer:
-    """Colours photos with a network and keeps everything else of them.
+    """Colour photos with a network, keeping everything else of them.
 
-    The photo is shrunk to a size at which things look as large as in training; the network decides
-    the colours; these are brought to full size along the edges of the photo's own lightness, which stays
-    as it is.
+    The photo is shrunk to a size at which things look as large as in training. The network decides the
+    colours. They are brought to full size along the edges of the photo's own lightness, which is kept.
 
     Args:
-        model: a `keras.Model` as from `saved.load_model`: lightness (batch, H, W, 1) in [-1, 1], and
-            features if it fuses them -> ab / AB_SCALE (batch, h, w, 2).
+        model: a `keras.Model` as from `saved.load_model`: a dict of "lightness" (batch, H, W, 1) in [-1, 1]
+            and, if it fuses features, those of its extractor by name -> ab / AB_SCALE (batch, h, w, 2).
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
-        chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are calmer than
-            life; how much they gain from being turned up is found on validation photos.
+        chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are less colourful
+            than life; how much they gain from being turned up is found on validation photos.
         extractor: `extractors.Extractor`, the one whose features the model was trained on; for a model
             that fuses such features, and only for that.
 
     Raises:
-        ValueError: if `vividness` is not in [0, 2], or the extractor does not fit the model.
-        errors.ModelError: if the model answers at a size that is no fraction of its input's.
-        inference.BackendError: if the backend lacks something that the model needs.
+        errors.UserError: if `vividness` is not in [0, 2].
+        errors.ExtractorError: if the extractor does not fit the model.
+        errors.ModelError: if the model has other inputs or another output, or answers at a size that is no
+            fraction of its input's.
+        errors.BackendError: if the backend lacks an operation that the model needs.
 
     Example:
         >>> colorizer = Colorizer.load()
@@ -45,37 +50,37 @@ class Colorizer:
     """
 
     def __init__(
-        self, model, network_size=DEFAULT_NETWORK_SIZE, vividness=1.0, chroma_gain=1.0, extractor=None
+        self,
+        model: keras.Model,
+        network_size: int = DEFAULT_NETWORK_SIZE,
+        vividness: float = 1.0,
+        chroma_gain: float = 1.0,
+        extractor: extractors.Extractor | None = None,
     ):
         if not 0.0 <= vividness <= MAX_VIVIDNESS:
-            raise ValueError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
-        expected = [tensor.shape[1] for tensor in model.inputs[1:]]
-        received = [extractor.num_features] if extractor else []
-        if expected != received:
-            raise ValueError(
-                f"{model.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
-            )
+            raise errors.UserError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
+        saved.require_colorization_network(model, model.name)
+        model = with_named_inputs(model)
+        _require_features(model, extractor)
         self.model = model
+        self.stride = _find_stride(model)
         self._network = compile_network(model)
         self.extractor = extractor
         self.network_size = network_size
         self.vividness = vividness
         self.chroma_gain = chroma_gain
-        self.upsampling = GuidedUpsampling()
-        # How much smaller than its input the network's answer is.
-        given = [(1, 64, 64, 1), *((1, count) for count in expected)]
-        answered = model.compute_output_shape(given if expected else given[0])[1]
-        if answered not in (64, 32, 16, 8, 4, 2):
-            raise errors.ModelError(
-                f"{model.name} answers {answered} pixels where it is given 64; expected a half or so."
-            )
-        self.stride = 64 // answered
 
     @classmethod
-    def load(cls, name=saved.DEFAULT_MODEL, vividness=1.0, extractor_weights=None, extractor=None):
-        """Loads a shipped model by name, or any from a file, at the size and gain that its recipe names.
+    def load(
+        cls,
+        name: str | Path = saved.DEFAULT_MODEL,
+        vividness: float = 1.0,
+        extractor_weights: str | None = None,
+        extractor: extractors.Extractor | None = None,
+    ) -> "Colorizer":
+        """Load a shipped model by name, or any from a file, with the size and gain that its recipe names.
 
-        To a model that fuses features its extractor is attached.
+        A model that fuses features gets its extractor attached.
 
         Args:
             name: "unet", or the path of a `.keras` file.
@@ -89,21 +94,20 @@ class Colorizer:
 
         Raises:
             errors.ModelError: if the model is missing or cannot be used.
-            errors.ExtractorError: if the weights of its extractor are missing, or other than those it
-                was trained with.
+            errors.ExtractorError: if the weights of its extractor are missing, or not those it was trained
+                with.
         """
         model, recipe = saved.load_model(name), saved.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
-        if len(model.inputs) > 1:
-            trained = recipe.get("extractor", {"weights": "imagenet"})
+        for fused in _fused_features(model):  # one at most
+            trained = recipe.get("extractor") or {"weights": "imagenet"}
             if extractor is None:
-                weights = extractor_weights or trained["weights"]
-                extractor = extractors.load_extractor(model.inputs[1].name, weights)
+                extractor = extractors.load_extractor(fused, extractor_weights or trained["weights"])
             extractors.require_same(extractor, trained, name)
         return cls(model, size, vividness, gain, extractor)
 
-    def colorize(self, image):
-        """Colours one photo.
+    def colorize(self, image: np.ndarray) -> np.ndarray:
+        """Colour one photo.
 
         Args:
             image: array (H, W), (H, W, 1) or (H, W, 3) of any size; uint8, uint16, or float in [0, 1];
@@ -113,12 +117,12 @@ class Colorizer:
             Array (H, W, 3) of the same dtype, sRGB.
 
         Raises:
-            ValueError: if it is not such an array.
+            errors.PhotoError: if it is not such an array.
         """
         return self.colorize_batch([image])[0]
 
-    def colorize_batch(self, images):
-        """Colours several photos; those of like shape go through the network together.
+    def colorize_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Colour several photos; those of the same shape go through the network together.
 
         Args:
             images: list of arrays as in `colorize`, sizes and dtypes may differ.
@@ -127,112 +131,156 @@ class Colorizer:
             List of arrays as from `colorize`, in the same order.
 
         Raises:
-            ValueError: if one is not such an array.
+            errors.PhotoError: if one is not such an array.
         """
         photos = [as_pixels(image) for image in images]
-        features = self.extractor(photos) if self.extractor else None
-        colours = self.predict_ab([self.network_input(photo) for photo in photos], features=features)
+        colours = self.predict_ab([self.network_input(photo) for photo in photos])
         return [self.merge(photo, ab) for photo, ab in zip(photos, colours, strict=True)]
 
     @property
-    def gain(self):
-        """What the network's ab is multiplied by, a float from 0."""
+    def gain(self) -> float:
+        """What the network's ab is multiplied by, 0 or above."""
         return self.vividness * self.chroma_gain
 
-    def network_input(self, photo):
-        """Shrinks a photo to the network's size and takes its lightness, as training does.
+    def network_input(self, photo: np.ndarray) -> Inputs:
+        """Preprocess a photo for the network, as training does.
 
         Args:
             photo: array (H, W, 1 or 3) as from `as_pixels`.
 
         Returns:
-            float32 array (h, w, 1), L / LIGHTNESS_SCALE - 1; h and w are multiples of the network's
-            stride, in the aspect of the photo.
+            Dict of the network's inputs for one photo, without a batch dimension: "lightness", float32 array
+            (h, w, 1), L / LIGHTNESS_SCALE - 1, where h and w are multiples of the network's stride, in the
+            aspect of the photo; and, for a network that fuses features, the extractor's vector, float32
+            array (num_features,), under the extractor's name.
         """
         size = self.input_size(*photo.shape[:2])
         small = np.broadcast_to(shrink(photo, size), (*size, 3))
-        return color.split_lightness_ab(small)[0]
+        inputs = {"lightness": color.split_lightness_ab(small)[0]}
+        if self.extractor:
+            inputs[self.extractor.name] = self.extractor([photo])[0]
+        return inputs
 
-    def input_size(self, height, width):
-        """Tells at what size a picture of `height` x `width` pixels is given to the network: (h, w)."""
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size (h, w) at which a picture of `height` x `width` pixels is given to the network."""
         scale = self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
-        return tuple(max(1, round(side * scale / self.stride)) * self.stride for side in (height, width))
+        height, width = (max(1, round(side * scale / self.stride)) * self.stride for side in (height, width))
+        return height, width
 
-    def predict_ab(self, inputs, mirrored=True, features=None):
-        """Runs the network on each photo and on its mirror image, and averages the two answers.
+    def predict_ab(self, inputs: Sequence[Inputs], mirrored: bool = True) -> list[np.ndarray]:
+        """Run the network on each photo and on its mirror image, and average the two answers.
 
-        A scene seen in a mirror has the same colours; where the network is in two minds, the mean of two
-        looks is the safer one.
+        A scene seen in a mirror has the same colours; where the network is undecided, the mean of two
+        looks is the safer answer.
 
         Args:
-            inputs: list of float32 arrays (h, w, 1) as from `network_input`, sizes may differ.
-            mirrored: whether to look at the mirror images, too, in twice the time.
-            features: float32 array (photos, num_features), what the extractor says about the photos; for
-                a network that takes it.
+            inputs: list of dicts as from `network_input`, sizes may differ.
+            mirrored: whether to look at the mirror images, too, in twice the time. Pictures are mirrored;
+                vectors are those of the photo as it is, as they are for mirrored crops in training.
 
         Returns:
             List of float32 arrays (h / stride, w / stride, 2), ab units.
+
+        Raises:
+            errors.ModelError: if the network answers NaN or infinity.
         """
         if not mirrored:
-            return [ab * color.AB_SCALE for ab in self._run(inputs, features)]
-        # The features are those of the photo as it is, as they are for mirrored crops in training.
-        twice = None if features is None else np.concatenate([features, features])
-        answers = self._run([*inputs, *(lightness[:, ::-1] for lightness in inputs)], twice)
+            return [ab * color.AB_SCALE for ab in self._run(inputs)]
+        answers = self._run([*inputs, *(_mirror(given) for given in inputs)])
         pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
-        return [(ab + mirrored[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, mirrored in pairs]
+        return [(ab + of_mirror[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, of_mirror in pairs]
 
-    def _run(self, inputs, features):
-        """Lightness (h, w, 1) -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
-        padded = [_pad(lightness) for lightness in inputs]
+    def _run(self, inputs):
+        """Inputs as in `predict_ab` -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
+        padded = [{name: _pad(array) for name, array in given.items()} for given in inputs]
+        shapes = [given["lightness"].shape for given in padded]
         results = [None] * len(inputs)
-        for shape in sorted({lightness.shape for lightness in padded}):
-            members = [index for index, lightness in enumerate(padded) if lightness.shape == shape]
+        for shape in sorted(set(shapes)):
+            members = [index for index, other in enumerate(shapes) if other == shape]
             for start in range(0, len(members), BATCH_SIZE):
                 batch = members[start : start + BATCH_SIZE]
-                given = np.stack([padded[index] for index in batch])
-                answers = self._network(given if features is None else [given, features[batch]])
-                if not np.isfinite(answers).all():  # which would come out gray or black
-                    raise errors.ModelError(f"{self.model.name} answered what are no numbers: it is damaged.")
+                names = padded[batch[0]]
+                answers = self._network({n: np.stack([padded[index][n] for index in batch]) for n in names})
+                if not np.isfinite(answers).all():  # these would come out gray or black
+                    raise errors.ModelError(
+                        f"{self.model.name} answered NaN or infinity; the model file is damaged."
+                    )
                 for index, answer in zip(batch, answers, strict=True):
-                    height, width = (side // self.stride for side in inputs[index].shape[:2])
-                    results[index] = np.asarray(answer)[:height, :width]
+                    height, width = (side // self.stride for side in inputs[index]["lightness"].shape[:2])
+                    results[index] = answer[:height, :width]
         return results
 
-    def merge(self, photo, ab):
-        """Gives a photo the colours that the network decided, at full size.
+    def merge(self, photo: np.ndarray, ab: np.ndarray) -> np.ndarray:
+        """Give a photo the colours that the network decided, at full size.
 
         Args:
-            photo: array (H, W, 1 or 3) as from `as_pixels`, of which the lightness is kept.
+            photo: array (H, W, 1 or 3) as from `as_pixels`; its lightness is kept.
             ab: float32 array (h, w, 2), ab units.
 
         Returns:
             Array (H, W, 3) of the same dtype, sRGB: the lightness of the photo, colours inside the gamut.
         """
         size = photo.shape[:2]
-        lightness = np.empty((*size, 1), "float32")
+        lightness = np.empty(size, "float32")
         for rows in strips(*size):
-            lightness[rows] = color.find_lightness(photo[rows])
-        # `GuidedUpsampling`, but for its last step, which is done in strips.
-        small = shrink(lightness, ab.shape[:2])
-        coefficients = self.gain * self.upsampling.coefficients(ab[None], small[None])[0]
+            lightness[rows] = color.find_lightness(photo[rows])[..., 0]
         result = np.empty((*size, 3), photo.dtype)
-        for rows in strips(*size):
-            # Channel by channel, which NumPy does several times as fast.
-            slope_a, slope_b, offset_a, offset_b = cv2.split(enlarge(coefficients, size, rows))
-            light = lightness[rows, :, 0]
-            lab = cv2.merge([light, slope_a * light + offset_a, slope_b * light + offset_b])
-            result[rows] = _lab_to_pixels(lab, photo.dtype)
+        for rows, full in upsampled_strips(self.gain * ab, lightness):
+            result[rows] = _lab_to_pixels(cv2.merge([lightness[rows], full]), photo.dtype)
         return result
+
+
+def _fused_features(model):
+    """Dict from the name of each vector that a network takes to its length."""
+    return {tensor.name: tensor.shape[1] for tensor in model.inputs if tensor.name != "lightness"}
+
+
+def _require_features(model, extractor):
+    """Check, by name and length, that an extractor gives what a network takes."""
+    expected = _fused_features(model)
+    received = {extractor.name: extractor.num_features} if extractor else {}
+    if expected != received:
+        expected, received = (
+            ", ".join(f"{name} ({length})" for name, length in features.items())
+            for features in (expected, received)
+        )
+        raise errors.ExtractorError(
+            f"{model.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
+        )
+
+
+def _find_stride(model):
+    """How many times smaller than its input a network's answer is."""
+    shapes = {tensor.name: (1, *tensor.shape[1:]) for tensor in model.inputs}
+    answered = model.compute_output_shape({**shapes, "lightness": (1, 64, 64, 1)})[1]
+    if answered not in (64, 32, 16, 8, 4, 2):
+        raise errors.ModelError(
+            f"{model.name} answers {answered} pixels where it is given 64; expected a half or so."
+        )
+    return 64 // answered
+
+
+def _mirror(inputs):
+    """The inputs of a photo's mirror image; vectors stay as they are."""
+    return {name: array[:, ::-1] if array.ndim == 3 else array for name, array in inputs.items()}
+
+
+def _pad(array):
+    """Mirror the lower and right border of a picture until every network can halve it; vectors stay."""
+    if array.ndim != 3:
+        return array
+    missing = [-side % models.SIZE_MULTIPLE for side in array.shape[:2]]
+    return np.pad(array, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
 
 
 def _lab_to_pixels(lab, dtype):
     """float32 Lab (H, W, 3) -> sRGB of a type; colours that it cannot show lose chroma, not lightness."""
-    # OpenCV is off by a tenth of an 8-bit step at most, in a twentieth of the time.
+    # OpenCV is off by a tenth of an 8-bit step at most, and takes a twentieth of the time.
     rgb = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB) if dtype == np.uint8 else color.lab_to_rgb(lab)
-    # What was clipped, a small part of most photos, is searched for the border of the gamut.
+    # Only what was clipped, a small part of most photos, needs the search for the border of the gamut.
     outside = cv2.inRange(rgb, (1e-9,) * 3, (1.0 - 1e-7,) * 3) == 0
     if outside.any():
-        # Black and white, of which scans are full, have no colours to search for.
+        # Black and white, common in scans, have no colours to search for.
         is_extreme = (lab[..., :1] <= 0.0) | (lab[..., :1] >= 100.0)
         np.copyto(rgb, lab[..., :1] / 100.0, where=is_extreme)
         outside &= ~is_extreme[..., 0]
@@ -244,14 +292,8 @@ def _lab_to_pixels(lab, dtype):
     return np.rint(rgb * np.iinfo(dtype).max).astype(dtype)
 
 
-def _pad(lightness):
-    """Mirrors the lower and right border until both sides are what every network can halve."""
-    missing = [-side % models.SIZE_MULTIPLE for side in lightness.shape[:2]]
-    return np.pad(lightness, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-
-
-def as_pixels(image):
-    """Makes sure that an image can be coloured.
+def as_pixels(image: np.ndarray) -> np.ndarray:
+    """Check that an image can be coloured, and bring it to three dimensions.
 
     Args:
         image: as in `Colorizer.colorize`.
@@ -260,19 +302,21 @@ def as_pixels(image):
         The same as an array (H, W, 1 or 3); with one channel if the three are one and the same.
 
     Raises:
-        ValueError: if it is no such array.
+        errors.PhotoError: if it is no such array.
     """
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
-        raise ValueError(f"A photo is an array (height, width, 1 or 3), received shape {image.shape}.")
+        raise errors.PhotoError(f"A photo is an array (height, width, 1 or 3), received shape {image.shape}.")
     if image.strides[2] == 0:  # gray, as `photos.read_photo` gives it
         image = image[..., :1]
     if image.dtype in (np.uint8, np.uint16):
         return image
     if not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(f"A photo is uint8, uint16, or float in [0, 1], received {image.dtype}.")
+        raise errors.PhotoError(f"A photo is uint8, uint16, or float in [0, 1], received {image.dtype}.")
     if not (image.min() >= 0.0 and image.max() <= 1.0):
-        raise ValueError(f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}.")
+        raise errors.PhotoError(
+            f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}."
+        )
     return image

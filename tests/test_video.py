@@ -177,6 +177,7 @@ def test_a_stopped_film_goes_on_and_ends_the_same(stop, tmp_path, tiny_model_fil
     stopped = ffmpeg("-i", target, "-f", "framemd5", "-")
     colorizer.predict_ab = predict_ab
     colorize_video(colorizer, film, tmp_path / "whole_color.mp4")
+    # Equal to the bit: both saw the same batches on the same machine, and a stop must change nothing.
     assert stopped == ffmpeg("-i", tmp_path / "whole_color.mp4", "-f", "framemd5", "-")
     left = sorted(file.name for file in tmp_path.iterdir())
     assert left == ["long.mp4", "long_color.mp4", "whole_color.mp4"]
@@ -344,7 +345,9 @@ def test_frames_are_given_the_features_of_their_own_scene(tiny_fusion, tiny_extr
     frames = [scenes[0]] * 3 + [scenes[1]] * 3
     expected = [next(colorize_frames(colorizer, [scene])) for scene in scenes]
     for number, frame in enumerate(colorize_frames(colorizer, frames, memory=0)):
-        np.testing.assert_array_equal(frame, expected[number // 3])
+        # One 8-bit step: processors add up batches of another size in another order, which changes the last
+        # bits of the network's answer.
+        assert np.abs(frame.astype(int) - expected[number // 3]).max() <= 1
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ class Task:
     wanted: set[Path]
     contents: Contents | None
     photo: Photo | None = None
-    given: np.ndarray | None = None
+    given: dict | None = None
     ab: np.ndarray | None = None
     outcome: list | Exception | None = None
 
@@ -331,8 +331,7 @@ def _ask_network(colorizer, batch):
     """Lets the network colour those tasks of a batch that have been read."""
     ready = [task for task in batch if task.outcome is None]
     try:
-        features = colorizer.extractor([task.photo.rgb for task in ready]) if colorizer.extractor else None
-        answers = colorizer.predict_ab([task.given for task in ready], features=features)
+        answers = colorizer.predict_ab([task.given for task in ready])
         for task, ab in zip(ready, answers, strict=True):
             task.ab = ab
     except Exception as error:
