@@ -1,14 +1,18 @@
 """Photo in, photo out: everything that happens before and after the network."""
 
+import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
+from PIL import Image
 
 from nxap_color import color, errors, extractors, models, saved
 from nxap_color.images import shrink, strips
+from nxap_color.media.photos import read_photo
 from nxap_color.runtime import Inputs, compile_network, with_named_inputs
 from nxap_color.upsampling import upsampled_strips
 
@@ -57,8 +61,7 @@ class Colorizer:
         chroma_gain: float = 1.0,
         extractor: extractors.Extractor | None = None,
     ):
-        if not 0.0 <= vividness <= MAX_VIVIDNESS:
-            raise errors.UserError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
+        _require_vividness(vividness)
         saved.require_colorization_network(model, model.name)
         model = with_named_inputs(model)
         _require_features(model, extractor)
@@ -136,6 +139,17 @@ class Colorizer:
         photos = [as_pixels(image) for image in images]
         colours = self.predict_ab([self.network_input(photo) for photo in photos])
         return [self.merge(photo, ab) for photo, ab in zip(photos, colours, strict=True)]
+
+    def with_vividness(self, vividness: float) -> "Colorizer":
+        """Return a colorizer with the same network and another amount of colour, 0 to 2.
+
+        Raises:
+            errors.UserError: if `vividness` is not in [0, 2].
+        """
+        _require_vividness(vividness)
+        other = copy.copy(self)
+        other.vividness = vividness
+        return other
 
     @property
     def gain(self) -> float:
@@ -228,6 +242,43 @@ class Colorizer:
         for rows, full in upsampled_strips(self.gain * ab, lightness):
             result[rows] = _lab_to_pixels(cv2.merge([lightness[rows], full]), photo.dtype)
         return result
+
+
+@functools.cache
+def _load_once(model):
+    return Colorizer.load(model)
+
+
+def colorize(
+    photo: str | Path | np.ndarray | Image.Image,
+    model: str | Path = saved.DEFAULT_MODEL,
+    vividness: float = 1.0,
+) -> np.ndarray | Image.Image:
+    """Colour one photo, whatever it comes as. The model is loaded once and kept for later calls.
+
+    Args:
+        photo: path of a photo, an array as in `Colorizer.colorize`, or a Pillow image.
+        model: name of a shipped model, or path of a `.keras` file.
+        vividness: amount of colour: 0 gives gray, 1 the model's own, at most 2.
+
+    Returns:
+        Array (H, W, 3), sRGB, uint8 or of more bits as the photo has them; for a Pillow image a Pillow image
+        of mode RGB.
+
+    Raises:
+        errors.UserError: if the photo cannot be read, the model is missing, or `vividness` is out of range.
+    """
+    colorizer = _load_once(model).with_vividness(vividness)
+    if isinstance(photo, Image.Image):
+        return Image.fromarray(colorizer.colorize(np.asarray(photo.convert("RGB"))))
+    if isinstance(photo, (str, Path)):
+        photo = read_photo(photo).rgb
+    return colorizer.colorize(photo)
+
+
+def _require_vividness(vividness):
+    if not 0.0 <= vividness <= MAX_VIVIDNESS:
+        raise errors.UserError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
 
 
 def _fused_features(model):
