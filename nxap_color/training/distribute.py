@@ -195,10 +195,7 @@ class World:
         """Select this process's part of every batch.
 
         The last batch of the validation may not fill all devices: it is filled up with its first photos
-        again. Each device gets what it would get in one process.
-
-        Args:
-            batches: nested tensors of shape (batch, ...), as from `data`; so is what is returned.
+        again. Each device gets what it would get in one process. Tensors are (batch, ...), nested or not.
         """
         if not self.strategy:
             return batches
