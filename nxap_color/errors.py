@@ -46,3 +46,9 @@ class CodecError(UserError):
 
     Readers and writers catch it and raise a `PhotoError` or `FilmError` that names the file.
     """
+
+
+class ProcessError(UserError):
+    """One of several processes that train together failed, or lost another one."""
+
+    exit_status = 1

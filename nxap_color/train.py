@@ -12,10 +12,12 @@ from nxap_color.cli.console import (
     number_between,
     positive,
     positive_float,
+    run,
     side,
     start_quietly,
 )
-from nxap_color.training.distribute import find_place, is_of_jax, require_jax, watched
+from nxap_color.errors import UserError
+from nxap_color.training import distribute
 
 # The keys of `losses.LOSSES`, here too so that --help needs no Keras.
 LOSS_NAMES = ("huber", "mse", "moments", "bins")
@@ -121,7 +123,8 @@ def train(args):
     import keras
 
     from nxap_color import data, saved
-    from nxap_color.training import distribute, pretrained, run
+    from nxap_color.training import pretrained
+    from nxap_color.training import run as runs
     from nxap_color.training.features import PhotoFeatures, cache_name
     from nxap_color.training.run import make_recipe
     from nxap_color.training.sources import load_photos
@@ -134,9 +137,9 @@ def train(args):
     if args.distribute:
         world.say(world.describe())
     world.require_even(args.batch_size)
-    run = run.Run(args.output, world)
+    run = runs.Run(args.output, world)
     first_epoch = run.resume(vars(args)) if args.resume else 0
-    arguments = {**run.plain_arguments(vars(args)), "source": None, "output": None}  # paths may differ
+    arguments = {**runs.plain_arguments(vars(args)), "source": None, "output": None}  # paths may differ
     world.require_same(arguments=arguments, progress=first_epoch)
     extractor = load_extractor(args)
     with world.scope():
@@ -200,43 +203,29 @@ def train(args):
 
 
 def main(arguments=None):
-    """Runs the command line; returns 0, 1 if the loss exploded or another process died, 2 for wrong usage,
+    """Run the command line; return 0, 1 if the loss exploded or another process died, 2 for wrong usage,
     130 if it was stopped.
     """
-    args = make_parser().parse_args(arguments)
-    try:
-        require_jax()
-        index, count = find_place() if args.distribute else (0, 1)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return watched(lambda: run_and_report(args), index, count) if count > 1 else run_and_report(args)
+    stopped = "stopped; the same command with --resume continues after the last complete epoch"
+    return run(lambda args: run_and_report(args, arguments), make_parser(), arguments, stopped)
 
 
-def run_and_report(args):
-    """Trains, and says how it ended; returns the exit status."""
-
-    def prepare():
-        from nxap_color import data  # noqa: F401 - TensorFlow is noisy, too, when it starts
-        from nxap_color.training import distribute  # noqa: F401 - TensorFlow is noisy, too, when it starts
-
-        if args.distribute:
-            distribute.join()
-
-    try:
-        start_quietly(prepare=prepare)
-        recipe = train(args)
-    except (ValueError, OSError) as error:
-        if is_of_jax(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command with --resume goes on after the last epoch", file=sys.stderr)
-        return 130
+def run_and_report(args, arguments):
+    """Train, and say how it ended; return the exit status."""
+    distribute.require_jax()
+    if args.distribute and (status := distribute.supervise(arguments)) is not None:
+        return status
+    with distribute.failing_at_once():
+        start_quietly(prepare=distribute.join if args.distribute else None)
+        try:
+            recipe = train(args)
+        except (ValueError, OSError) as error:
+            if isinstance(error, UserError) or distribute.is_of_jax(error):
+                raise
+            raise UserError(str(error)) from error
+        except FloatingPointError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     if recipe:
         best = recipe["best_epoch"]
         print(
