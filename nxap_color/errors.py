@@ -39,3 +39,9 @@ class ExportError(UserError):
     """A network that cannot be converted, or differs from the model afterwards."""
 
     exit_status = 1
+
+
+class DocumentError(UserError):
+    """A report or an archive that cannot be made."""
+
+    exit_status = 1
