@@ -55,10 +55,7 @@ def find_photos(source: str | Path) -> list[str]:
     Raises:
         UserError: if there is nothing to measure on.
     """
-    try:
-        names = list_photos(source)
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from error
+    names = list_photos(source)
     if not names:
         raise UsageError(f"{source} has no photos to measure on.")
     return names
