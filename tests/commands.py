@@ -16,10 +16,10 @@ def environment(folder=PROJECT):
 
 
 def start(module, *arguments, folder=PROJECT, stderr=subprocess.PIPE, **options):
-    """Starts `python -m module`; its output is kept for `communicate`."""
+    """Starts `python -m module` in a folder that holds the package; keeps its output for `communicate`."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
-        env=environment(folder), stdout=subprocess.PIPE, stderr=stderr, text=True,
+        cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=stderr, text=True,
         # A shell without job control has what it runs in the background ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **options,
     )  # fmt: skip

@@ -111,17 +111,25 @@ def _execute(client: "NotebookClient") -> None:
     """Run a client in a thread: in the main thread it would take Ctrl-C and SIGTERM for its own."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(client.async_execute())
-    try:
-        with ThreadPoolExecutor(1) as thread:
-            done = thread.submit(loop.run_until_complete, task)
-            try:
-                done.result()
-            except KeyboardInterrupt:
-                client.shutdown_kernel = "immediate"  # do not wait for the cell
-                loop.call_soon_threadsafe(task.cancel)
-                raise
-    finally:
-        loop.close()
+
+    def execute() -> None:
+        try:
+            loop.run_until_complete(task)
+        finally:
+            if left := asyncio.all_tasks(loop):  # those that look whether the kernel is alive
+                for each in left:
+                    each.cancel()
+                loop.run_until_complete(asyncio.wait(left))
+            loop.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(execute)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            client.shutdown_kernel = "immediate"  # do not wait for the cell
+            loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 def store_notebook(notebook: "NotebookNode", path: Path) -> None:

@@ -261,7 +261,7 @@ def test_a_failure_costs_one_file_and_a_bug_is_called_one(
     assert report.failed == [album / f"b.{suffix}"]
     assert names(tmp_path / "album_color") == [f"a.{suffix}", f"c.{suffix}"]
     *shown, line = capsys.readouterr().err.splitlines()
-    assert line == f"error: {album / 'b'}.{suffix}: {reason}"
+    assert line.startswith(f"error: {album / 'b'}.{suffix}: ") and reason in line
     assert bool(shown) == debug == ("in fail_or_go_on" in "".join(shown))
 
 
