@@ -13,7 +13,6 @@ from PIL import Image
 from nxap_color import __version__, errors
 from nxap_color.cli.console import ends_politely, log_held_back, run
 
-# `train`, `benchmark` and `export` TODO
 DOORS = ("predict", "train", "evaluate", "benchmark", "export", "report", "handin")
 
 
