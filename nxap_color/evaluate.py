@@ -43,14 +43,14 @@ def evaluate_film(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from nxap_color.colorizer import Colorizer
-    from nxap_color.evaluation.films import film_table, measure_film
+    from nxap_color.evaluation.films import format_film_table, measure_film
     from nxap_color.evaluation.report import write_json
 
     colorizer = Colorizer.load(args.model[0], args.vividness[0], args.extractor_weights)
     progress = partial(tqdm, unit="frame", disable=args.quiet or None)
     results, cuts = measure_film(args.folder, colorizer, progress)
     print(f"{args.folder}: shots begin at frames {', '.join(map(str, cuts))}")
-    print(film_table(results))
+    print(format_film_table(results))
     if args.json:
         write_json(args.json, {"source": Path(args.folder).name, "shots": cuts, "results": results})
         print(f"wrote {args.json}")
