@@ -52,3 +52,9 @@ class ProcessError(UserError):
     """One of several processes that train together failed, or lost another one."""
 
     exit_status = 1
+
+
+class DocumentError(UserError):
+    """A report or an archive that cannot be made."""
+
+    exit_status = 1

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from nxap_color import models
-from nxap_color.cli import batch
 from nxap_color.extractors import Extractor
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -51,25 +50,6 @@ def sample_rgb():
     """One of the sample photos, uint8 (288, 384, 3) or so."""
     with Image.open(PROJECT / "data" / "photos" / "test" / "cat.jpg") as photo:
         return np.asarray(photo.convert("RGB"))
-
-
-@pytest.fixture
-def stop_writing_after(monkeypatch):
-    """A function: after so many photos are written all stops, as by Ctrl-C; gives their list, which grows."""
-
-    def stop_after(count):
-        written, write_photo = [], batch.write_photo
-
-        def write(path, photo):
-            if len(written) == count:
-                raise KeyboardInterrupt
-            written.append(path)
-            return write_photo(path, photo)
-
-        monkeypatch.setattr(batch, "write_photo", write)
-        return written
-
-    return stop_after
 
 
 @pytest.fixture(scope="session")

@@ -1,170 +1,110 @@
-"""From what a command line names to what is to be done: which files are read, and where results go."""
+"""From jobs to results: the photos, films and GIFs of a command line are coloured and accounted for."""
 
 import itertools
 import operator
 import os
+import sys
+import traceback
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
-from nxap_color import video
-from nxap_color.colorizer import as_pixels
-from nxap_color.errors import UsageError
+from nxap_color.cli.console import describe_error
+from nxap_color.cli.jobs import Job
 from nxap_color.images import before_after
 from nxap_color.media import animations, films
-from nxap_color.media.animations import is_gif
 from nxap_color.media.atomic import make_folder
-from nxap_color.media.films import FILM_SUFFIXES, is_film
 from nxap_color.media.photos import (
-    OTHER_PICTURES,
-    PHOTO_SUFFIXES,
     Contents,
     Photo,
     count_pictures,
-    is_photo,
     read_pages,
     read_photo,
     write_pages,
     write_photo,
 )
 
-KINDS = {"photo": is_photo, "film": is_film, "GIF": is_gif}
+if TYPE_CHECKING:  # which brings Keras
+    from nxap_color.colorizer import Colorizer
 
-
-def kind_of(path):
-    """Tells by the name of a `Path` what it is: "photo", "film", "GIF", or None; hidden files are None."""
-    return next((kind for kind, is_kind in KINDS.items() if is_kind(path)), None)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to colour.
-
-    Attributes:
-        source: the photo, film or GIF to read.
-        target: the file to write.
-        compare: the before/after picture or film to write as well, or None.
-    """
-
-    source: Path
-    target: Path
-    compare: Path | None = None
-
-    @property
-    def kind(self):
-        """As from `kind_of`."""
-        return kind_of(self.source)
-
-    @property
-    def outputs(self):
-        """The files that the job writes, a list of `Path`s."""
-        return [self.target] + ([self.compare] if self.compare else [])
-
-
-def plan(inputs, output=None, compare=False):
-    """Decides what is read and where the results go, before any work is done.
-
-    Args:
-        inputs: list of `Path`s of photos, films, GIFs and folders.
-        output: `Path` of a file (for a single input) or folder, or None for beside the input.
-        compare: whether before/after pictures are wanted.
-
-    Returns:
-        List of `Job`s, and a list of (path, reason) of what cannot be done.
-
-    Raises:
-        UsageError: if several results were to go into one file, or a photo into a film and the like.
-    """
-    kind = kind_of(output) if output and not output.is_dir() else None
-    if kind and (len(inputs) > 1 or inputs[0].is_dir()):
-        raise UsageError(f"-o {output} is one file, but the input is several: name a folder instead.")
-    if kind and kind_of(inputs[0]) not in (kind, None):
-        raise UsageError(f"-o {output} is a {kind}, but {inputs[0]} is a {kind_of(inputs[0])}.")
-    pairs, failed = [], []
-    for path in inputs:
-        if path.is_dir():
-            found = list(_folder_pairs(path, output))
-            failed += [] if found else [(path, "There are no photos or films in this folder.")]
-            pairs += found
-        else:
-            folder = output or path.parent
-            pairs.append((path, output if kind else folder / f"{path.stem}_color{path.suffix}"))
-    jobs, taken = [], {}
-    for source, _ in pairs:
-        taken.update(dict.fromkeys(_identities(source), f"the input {source}"))
-    for source, target in pairs:
-        suffix = ".jpg" if kind_of(source) == "photo" else target.suffix
-        job = Job(source, target, target.with_name(f"{target.stem}_compare{suffix}") if compare else None)
-        try:
-            reason = _refusal(job, taken)
-        except OSError as error:  # a name that is too long, a folder that may not be looked into
-            reason = f"{error.strerror}."
-        if reason:
-            failed.append((source, reason))
-        else:
-            jobs.append(job)
-            for path in job.outputs:
-                taken.update(dict.fromkeys(_identities(path), f"the result of {source}"))
-    return jobs, failed
-
-
-def _folder_pairs(folder, output):
-    """(source, target) of every picture and film below a folder; other files are none of our business."""
-    # "." and ".." have names, too; but what a link leads to is none of our business.
-    whole = folder if folder.name not in ("", "..") else folder.resolve()
-    target = output or whole.with_name(f"{whole.name}_color")
-    for source in sorted(folder.rglob("*")):
-        inside = source.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in inside.parts)
-        is_result = target.resolve() in source.resolve().parents and target.resolve() != whole.resolve()
-        if is_hidden or is_result or source.is_dir():
-            continue
-        # Of pictures that cannot be read it is said so.
-        if kind_of(source) or source.suffix.lower() in OTHER_PICTURES:
-            yield source, target / inside
-
-
-def _identities(path):
-    """What a file is known by: its path without links and, if it exists, what hard links to it share."""
-    try:
-        status = path.stat()
-    except OSError:
-        return [path.resolve()]
-    return [path.resolve(), (status.st_dev, status.st_ino)]
-
-
-def _refusal(job, taken):
-    """Says in a sentence why a job cannot be done; None if nothing is in the way.
-
-    Args:
-        job: `Job`.
-        taken: dict from the `_identities` of files that must not be written to what these are.
-    """
-    if not job.source.exists():
-        return "There is no such file."
-    if not job.source.is_file():
-        return "This is no file with a picture, but a device, a pipe or the like."
-    if job.source.suffix.lower() in OTHER_PICTURES:
-        return f"{job.source.suffix} cannot be read; save it as TIFF, PNG or JPEG first."
-    if not job.kind:
-        known = ", ".join(sorted(PHOTO_SUFFIXES | FILM_SUFFIXES | {".gif"}))
-        return f"This is no photo, film or GIF: expected one of {known}."
-    for path in job.outputs:
-        path.exists()  # raises OSError for a name that the system cannot hold
-        if known := [taken[identity] for identity in _identities(path) if identity in taken]:
-            return f"Its result would replace {known[0]}; name another output with -o."
-    return None
-
-
-# So many photos are read, go through the network and are written together, unless they have more pixels.
+# Photos per batch, limited by `BATCH_PIXELS`.
 BATCH_PHOTOS = 8
 BATCH_PIXELS = 8_000_000
 # A photo larger than this has the memory for itself.
 LARGE_PIXELS = 16_000_000
+NO_MEMORY = "There is not enough memory for a picture of this size."
+
+
+@dataclass
+class Report:
+    """What has become of `total` inputs: the results that were written, and the inputs that failed."""
+
+    total: int
+    written: list[Path] = field(default_factory=list)
+    failed: list[Path] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return a line on what was written."""
+        if self.total == len(self.written) == 1:
+            return f"wrote {self.written[0]}"
+        where = f", the last one {self.written[-1]}" if self.written else ""
+        return f"wrote {len(self.written)} of {self.total} files{where}"
+
+
+def run_jobs(
+    jobs: list[Job],
+    load_colorizer: Callable[[], "Colorizer"],
+    report: Report,
+    overwrite: bool = False,
+    crf: int = films.DEFAULT_CRF,
+    quiet: bool = False,
+    debug: bool = False,
+) -> None:
+    """Do jobs; one that fails is named on stderr and does not stop the rest.
+
+    Args:
+        jobs: what to do.
+        load_colorizer: function that returns a `Colorizer`, called only if there is something to do.
+        report: `Report` to add to.
+        overwrite: whether outputs that exist are replaced; else they are kept and named.
+        crf: quality of films, as in `films.video_codec`.
+        quiet: whether to leave out progress bars, what was kept, and notes.
+        debug: whether to print the traceback of what fails.
+    """
+
+    def left_to_do() -> Iterator[Job]:
+        for job in jobs:
+            if overwrite or not all(path.exists() for path in job.outputs):
+                yield job
+                continue
+            bar.update()
+            if not quiet:
+                bar.write(f"kept {job.target}, which exists (--overwrite replaces it)")
+
+    # disable=None shows the bar only on a terminal.
+    with tqdm(total=len(jobs), unit="file", disable=True if quiet or len(jobs) < 2 else None) as bar:
+        left = left_to_do()
+        if (first := next(left, None)) is None:
+            return
+        left = itertools.chain([first], left)
+        for job, outcome in colorize_files(load_colorizer(), left, overwrite, crf, quiet):
+            bar.update()
+            if isinstance(outcome, Exception):
+                report.failed.append(job.source)
+                if debug:
+                    bar.write("".join(traceback.format_exception(outcome)), file=sys.stderr, end="")
+                reason = NO_MEMORY if isinstance(outcome, MemoryError) else describe_error(outcome)
+                bar.write(f"error: {job.source}: {reason}", file=sys.stderr)
+                continue
+            report.written.append(job.target)
+            for note in [] if quiet else outcome:
+                bar.write(f"note: {job.source}: {note}")
 
 
 @dataclass
@@ -173,7 +113,7 @@ class Task:
 
     Attributes:
         job: `Job`.
-        wanted: set of those of its outputs that are to be written.
+        wanted: those of its outputs that are to be written.
         contents: `Contents` of its source if that is a photo, else None.
         photo: `Photo`, once it is read.
         given: what the network is given of it, as from `Colorizer.network_input`.
@@ -183,32 +123,38 @@ class Task:
 
     job: Job
     wanted: set[Path]
-    contents: Contents | None
+    contents: Contents | None = None
     photo: Photo | None = None
     given: dict | None = None
     ab: np.ndarray | None = None
     outcome: list | Exception | None = None
 
     @property
-    def is_single_photo(self):
+    def is_single_photo(self) -> bool:
         """Whether it is one photo that needs colour, as most are."""
         return self.contents is not None and self.contents.count == 1 and self.job.target in self.wanted
 
 
-def colorize_files(colorizer, jobs, overwrite=False, crf=films.DEFAULT_CRF, quiet=True):
-    """Colours photos, films and GIFs, with all that belongs to them.
+def colorize_files(
+    colorizer: "Colorizer",
+    jobs: Iterable[Job],
+    overwrite: bool = False,
+    crf: int = films.DEFAULT_CRF,
+    quiet: bool = True,
+) -> Iterator[tuple[Job, list[str] | Exception]]:
+    """Colour photos, films and GIFs, with all that belongs to them.
 
     Args:
         colorizer: `Colorizer`.
-        jobs: iterable of `Job`s, taken a few ahead; the folders of their targets are made if need be.
+        jobs: `Job`s, taken a few ahead; the folders of their targets are made if need be.
         overwrite: whether outputs that exist are replaced; else only missing ones are written.
         crf: quality of films, as in `films.video_codec`.
         quiet: whether to leave out the progress bars of films and GIFs.
 
     Yields:
         For each job, in order, the job and a list of texts on what could not be kept as it was; or the job
-        and the exception that ended it: a `UserError` if its input cannot be read or its result cannot be
-        written. What one file does to a decoder or to the memory does not stop the others.
+        and the exception that ended it: a `UserError`, OSError or MemoryError if its input cannot be read
+        or its result cannot be written; any other is a bug. Neither stops the other files.
     """
     tasks = (_look_at(job, overwrite) for job in jobs)
     for is_single, group in itertools.groupby(tasks, operator.attrgetter("is_single_photo")):
@@ -220,28 +166,32 @@ def colorize_files(colorizer, jobs, overwrite=False, crf=films.DEFAULT_CRF, quie
             yield task.job, task.outcome
 
 
-def _look_at(job, overwrite):
-    """Finds out what kind of `Task` a `Job` is."""
-    wanted = {path for path in job.outputs if overwrite or not path.exists()}
-    if job.kind != "photo":
-        return Task(job, wanted, None)
-    contents = Contents(1, False, 0)  # of what cannot be read, which says why when it is tried in earnest
-    with suppress(Exception):
-        contents = count_pictures(job.source)
-    return Task(job, wanted, contents)
+def _look_at(job: Job, overwrite: bool) -> Task:
+    """Find out what kind of `Task` a `Job` is; one that cannot be counted has ended."""
+    task = Task(job, {path for path in job.outputs if overwrite or not path.exists()})
+    if job.kind == "photo":
+        _try(_count, task)
+        task.contents = task.contents or Contents(1, False, 0)
+    return task
 
 
-def _try(step, task, *arguments):
-    """Takes a task a step further, unless it has ended before; with an exception it ends."""
+def _count(task: Task) -> None:
+    task.contents = count_pictures(task.job.source)
+
+
+def _try(step: Callable, task: Task, *arguments: object) -> None:
+    """Take a task a step further, unless it has ended before; with an exception it ends."""
     if task.outcome is None:
         try:
             step(task, *arguments)
-        except Exception as error:
+        except Exception as error:  # even a bug must not cost the user the other files; it is told as one
             task.outcome = error
 
 
-def _colorize_alone(task, colorizer, crf, quiet):
-    """Colours a film, an animation or the pages of a photo, and compares what is to be compared."""
+def _colorize_alone(task: Task, colorizer: "Colorizer", crf: int, quiet: bool) -> None:
+    """Colour a film, an animation or the pages of a photo, and compare what is to be compared."""
+    from nxap_color import video  # here, since it brings Keras
+
     job, notes = task.job, []
     is_animation = job.kind == "GIF" or task.contents is not None and task.contents.is_animation
     if job.target in task.wanted and is_animation:
@@ -261,23 +211,19 @@ def _colorize_alone(task, colorizer, crf, quiet):
     task.outcome = notes
 
 
-def _colorize_photos(colorizer, tasks):
-    """Colours single photos; while a batch goes through the network, others are read and written.
-
-    Args:
-        colorizer: `Colorizer`.
-        tasks: iterable of `Task`s.
+def _colorize_photos(colorizer: "Colorizer", tasks: Iterable[Task]) -> Iterator[tuple]:
+    """Colour single photos; while a batch goes through the network, others are read and written.
 
     Yields:
         Pairs as `colorize_files` does.
     """
     reading, writing = deque(), deque()  # batches, each with what it waits for
 
-    def finished(batch):
+    def finished(batch: list[Task]) -> Iterator[tuple]:
         return ((task.job, task.outcome) for task in batch if task.outcome is not None)
 
-    def settle(most):
-        """Lets no more than `most` batches be read and be written at the same time; yields what is done."""
+    def settle(most: int) -> Iterator[tuple]:
+        """Let no more than `most` batches be read and be written at the same time; yield what is done."""
         while len(reading) > most:
             batch, futures = reading.popleft()
             _wait(futures)
@@ -296,7 +242,7 @@ def _colorize_photos(colorizer, tasks):
             yield from settle(beside)
         yield from settle(0)
     except KeyboardInterrupt:
-        # What is being written is finished and told, and no more is begun.
+        # Finish and report what is being written; begin nothing more.
         pool.shutdown(cancel_futures=True)
         yield from itertools.chain.from_iterable(finished(batch) for batch, _ in writing)
         raise
@@ -304,13 +250,13 @@ def _colorize_photos(colorizer, tasks):
         pool.shutdown(cancel_futures=True)
 
 
-def _wait(futures):
+def _wait(futures: list[Future]) -> None:
     for future in futures:
         future.result()  # raises what `_try` lets through, such as KeyboardInterrupt
 
 
-def _in_batches(tasks):
-    """Yields lists of tasks that go together: up to BATCH_PHOTOS, of up to BATCH_PIXELS in all."""
+def _in_batches(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Yield lists of tasks that go together: up to BATCH_PHOTOS, of up to BATCH_PIXELS in all."""
     batch, pixels = [], 0
     for task in tasks:
         if batch and (len(batch) == BATCH_PHOTOS or pixels + task.contents.pixels > BATCH_PIXELS):
@@ -322,19 +268,21 @@ def _in_batches(tasks):
         yield batch
 
 
-def _read(task, colorizer):
+def _read(task: Task, colorizer: "Colorizer") -> None:
+    from nxap_color.colorizer import as_pixels  # here, since it brings Keras
+
     task.photo = read_photo(task.job.source)
     task.given = colorizer.network_input(as_pixels(task.photo.rgb))
 
 
-def _ask_network(colorizer, batch):
-    """Lets the network colour those tasks of a batch that have been read."""
+def _ask_network(colorizer: "Colorizer", batch: list[Task]) -> None:
+    """Let the network colour those tasks of a batch that have been read."""
     ready = [task for task in batch if task.outcome is None]
     try:
         answers = colorizer.predict_ab([task.given for task in ready])
         for task, ab in zip(ready, answers, strict=True):
             task.ab = ab
-    except Exception as error:
+    except Exception as error:  # as in `_try`
         if len(ready) == 1:
             ready[0].outcome = error
         else:  # one of them is to blame
@@ -342,7 +290,9 @@ def _ask_network(colorizer, batch):
                 _ask_network(colorizer, [task])
 
 
-def _write(task, colorizer):
+def _write(task: Task, colorizer: "Colorizer") -> None:
+    from nxap_color.colorizer import as_pixels  # here, since it brings Keras
+
     photo, task.photo = task.photo, None  # whose memory goes to the encoder, if nothing else needs it
     coloured = Photo(colorizer.merge(as_pixels(photo.rgb), task.ab), photo.alpha, photo.metadata)
     is_compared = task.job.compare in task.wanted
@@ -354,5 +304,5 @@ def _write(task, colorizer):
     task.outcome = notes
 
 
-def _write_comparison(job, before, after):
+def _write_comparison(job: Job, before: Photo, after: Photo) -> None:
     write_photo(job.compare, Photo(before_after(before.rgb, after.rgb)))

@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import gc
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -11,7 +9,9 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
+from collections.abc import Callable, Iterator
 
 from nxap_color import __version__
 from nxap_color.errors import UserError
@@ -19,7 +19,12 @@ from nxap_color.errors import UserError
 EXTRACTOR_WEIGHTS_HELP = "file of weights for the frozen network whose features the model fuses, if it does"
 
 
-def run(work, parser, arguments=None, stopped="stopped"):
+def run(
+    work: Callable[[argparse.Namespace], int | None],
+    parser: argparse.ArgumentParser,
+    arguments: list[str] | None = None,
+    stopped: str | Callable[[], str] = "stopped",
+) -> int:
     """Run a command line: parse, work, and turn whatever happens into an exit status and one line.
 
     A `UserError` is printed as one line; any other exception is a bug, whose traceback `--debug` shows.
@@ -27,9 +32,9 @@ def run(work, parser, arguments=None, stopped="stopped"):
 
     Args:
         work: function of the parsed `argparse.Namespace` that returns the exit status; None means 0.
-        parser: `argparse.ArgumentParser` without `--version` and `--debug`, which are added.
+        parser: parser without `--version` and `--debug`, which are added.
         arguments: list of texts, or None for those of the process.
-        stopped: what is said when the user stops it, a text or a function without arguments that returns one.
+        stopped: what to say when the user stops the work, a text or a function that returns one.
 
     Returns:
         0 for success, 128 + signal number when stopped, a `UserError`'s `exit_status`, 1 for a bug, or what
@@ -41,7 +46,7 @@ def run(work, parser, arguments=None, stopped="stopped"):
     parser.add_argument("--version", action="version", version=f"nxap_color {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # names of files in an old archive are not always UTF-8
+    for stream in (sys.stdout, sys.stderr):  # file names from an old archive are not always UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -58,40 +63,41 @@ def run(work, parser, arguments=None, stopped="stopped"):
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
     except Exception as error:
         if args.debug:
-            raise
-        print(_one_line(error), file=sys.stderr)
+            traceback.print_exc()
+        print(f"error: {describe_error(error)}", file=sys.stderr)
         return getattr(error, "exit_status", 1)
 
 
-def _one_line(error):
-    """What is printed of an exception: a user's error, the system's, or a bug."""
+def describe_error(error: Exception) -> str:
+    """Return the one line that a user is shown for an exception: theirs, the system's, or a bug."""
     if isinstance(error, UserError):
-        return f"error: {error}"
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory."
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"error: {where}{error.strerror}"
+        return f"{where}{error.strerror}"
     text = (str(error).splitlines() or [""])[0]
-    return f"error: {type(error).__name__}: {text} (a bug in nxap_color: --debug shows where)"
+    return f"{type(error).__name__}: {text} (a bug in nxap_color: --debug shows where)"
 
 
-def start_quietly(for_prediction=False, prepare=None):
-    """Starts Keras and its backend with their log lines kept off the terminal.
+def start_quietly(for_prediction: bool = False, prepare: Callable[[], object] | None = None) -> None:
+    """Start Keras and its backend with their log lines kept off the terminal.
 
     Native code writes them to file descriptors 1 and 2 before any Python setting applies; they tell a user
     who colours a photo nothing. If the start fails, they are printed after all.
 
     Args:
-        for_prediction: whether to prefer OpenVINO, which cannot train but is there in less time, if it is
+        for_prediction: whether to prefer OpenVINO, which cannot train but starts faster, if it is
             installed, Keras can run the networks on it, and the user has not set KERAS_BACKEND.
-        prepare: function to call when Keras is imported and its backend has not computed anything yet.
+        prepare: function to call once Keras is imported, before its backend computes anything.
     """
     if for_prediction and "keras" not in sys.modules and _has_openvino():
         os.environ.setdefault("KERAS_BACKEND", "openvino")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
-    unneeded = ["matplotlib"] * for_prediction  # with which Keras draws figures, after half a second
-    with log_held_back(), _no_garbage_collected(), _hidden(unneeded):
+    with log_held_back():
         import keras
 
         if prepare:
@@ -99,40 +105,17 @@ def start_quietly(for_prediction=False, prepare=None):
         keras.ops.zeros(1)  # the first operation starts the backend
 
 
-def _has_openvino():
-    """Whether OpenVINO is installed, and a Keras that knows all layers of the networks on it."""
-    version = importlib.metadata.version("keras").split(".")
+def _has_openvino() -> bool:
+    """Return whether OpenVINO is installed, and a Keras that knows all layers of the networks on it."""
+    from importlib import metadata  # here, for a quick --help
+
+    version = metadata.version("keras").split(".")
     return importlib.util.find_spec("openvino") is not None and tuple(map(int, version[:2])) >= (3, 15)
 
 
 @contextlib.contextmanager
-def _no_garbage_collected():
-    """Leaves out the search for garbage among what is imported: a fifth of the time, and of the end's."""
-    is_first = "keras" not in sys.modules
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_first:
-            gc.freeze()
-        gc.enable()
-
-
-@contextlib.contextmanager
-def _hidden(packages):
-    """Has packages, a list of names, that are not imported yet look as if they were not installed."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
-
-@contextlib.contextmanager
-def log_held_back():
-    """Keeps what is written to file descriptors 1 and 2 off the terminal; prints it after all on failure."""
+def log_held_back() -> Iterator[None]:
+    """Keep what is written to file descriptors 1 and 2 off the terminal; print it after all on failure."""
     sys.stdout.flush()  # what was printed before is none of it
     kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     with tempfile.TemporaryFile() as held_back:
@@ -140,7 +123,7 @@ def log_held_back():
             os.dup2(held_back.fileno(), descriptor)
         try:
             yield
-        except BaseException:
+        except Exception:  # but not where the user stops it
             held_back.seek(0)
             os.write(kept[2], held_back.read())
             raise
@@ -151,19 +134,19 @@ def log_held_back():
 
 
 @contextlib.contextmanager
-def ends_politely():
-    """Lets a request to end (SIGTERM; SIGHUP of a terminal that closes) act like Ctrl-C: all is tidied up.
+def ends_politely() -> Iterator[None]:
+    """Let a request to end (SIGTERM; SIGHUP of a terminal that closes) act like Ctrl-C: all is tidied up.
 
     Raises:
         KeyboardInterrupt: with the number of the signal, if it came.
     """
 
-    def stop(number, _):
+    def stop(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)
 
     numbers = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]  # Windows has no SIGHUP
     if threading.current_thread() is not threading.main_thread():
-        numbers = []  # which only a main thread may set
+        numbers = []  # only a main thread may set handlers
     former = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
@@ -172,32 +155,32 @@ def ends_politely():
             signal.signal(number, handler)
 
 
-def positive(text):
-    """An `argparse` type: a whole number above 0."""
+def positive(text: str) -> int:
+    """Parse a whole number above 0, as an `argparse` type."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text}")
     return int(text)
 
 
-def not_negative(text):
-    """An `argparse` type: a whole number, 0 or above."""
+def not_negative(text: str) -> int:
+    """Parse a whole number, 0 or above, as an `argparse` type."""
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"expected a whole number, 0 or above, received {text}")
     return int(text)
 
 
-def positive_float(text):
-    """An `argparse` type: a number above 0."""
+def positive_float(text: str) -> float:
+    """Parse a number above 0, as an `argparse` type."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < float("inf"):
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a number above 0, received {text}")
 
 
-def number_between(lowest, highest):
-    """Makes an `argparse` type: a number from `lowest` to `highest`, both included."""
+def number_between(lowest: float, highest: float) -> Callable[[str], float]:
+    """Return an `argparse` type: a number from `lowest` to `highest`, both included."""
 
-    def number(text):
+    def number(text: str) -> float:
         with contextlib.suppress(ValueError):
             if lowest <= float(text) <= highest:
                 return float(text)
@@ -206,10 +189,10 @@ def number_between(lowest, highest):
     return number
 
 
-def whole_between(lowest, highest):
-    """Makes an `argparse` type: a whole number from `lowest` to `highest`, both included."""
+def whole_between(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return an `argparse` type: a whole number from `lowest` to `highest`, both included."""
 
-    def number(text):
+    def number(text: str) -> int:
         if text.isdigit() and lowest <= int(text) <= highest:
             return int(text)
         raise argparse.ArgumentTypeError(
@@ -219,8 +202,8 @@ def whole_between(lowest, highest):
     return number
 
 
-def side(text):
-    """An `argparse` type: the side of a picture that a network can halve five times."""
+def side(text: str) -> int:
+    """Parse the side of a picture that a network can halve five times, as an `argparse` type."""
     if positive(text) % 32:
         raise argparse.ArgumentTypeError(f"expected a multiple of 32, received {text}")
     return int(text)

@@ -1,7 +1,7 @@
 """Thousands of damaged photos, animations and films: each gives a picture or a clean error, no crash or hang.
 
-Mutant number n of a seed is always the same; `pytest tests/test_fuzz.py --mutants 30000 --fuzz-seed 1` tries
-more of them, and others.
+Mutant number n of a seed is always the same; `pytest tests/cli/test_fuzz.py --mutants 30000 --fuzz-seed 1`
+tries more of them, and others.
 """
 
 import collections
@@ -28,8 +28,9 @@ import tifffile
 from films import ffmpeg, pattern
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from nxap_color.cli.batch import colorize_files, plan
+from nxap_color.cli.batch import colorize_files
 from nxap_color.cli.console import start_quietly
+from nxap_color.cli.jobs import plan
 from nxap_color.errors import UserError
 from nxap_color.media import photos
 from nxap_color.media.films import is_film, probe

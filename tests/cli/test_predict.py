@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import environment, start
 from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color import models
-from nxap_color.cli import batch
-from nxap_color.cli.batch import plan
+from nxap_color.cli.jobs import plan
 from nxap_color.errors import UsageError
 from nxap_color.media.photos import Photo, read_photo, write_photo
 from nxap_color.predict import main
@@ -129,15 +129,76 @@ def test_what_exists_is_kept_and_named(run, photo, capsys):
     assert chroma(result) > 1.0
 
 
-def test_a_stopped_folder_goes_on_where_it_was(run, photo_folder, monkeypatch, stop_writing_after):
-    done = stop_writing_after(4)
-    assert run(photo_folder) == 130
-    times = {path: path.stat().st_mtime_ns for path in done}
-    assert len(times) == 4
-    monkeypatch.setattr(batch, "write_photo", write_photo)
+def test_a_folder_that_is_half_done_goes_on_where_it_was(run, photo_folder, capsys):
+    """As after a run that was stopped, which tests/cli/test_safety.py does."""
     assert run(photo_folder) == 0
-    assert len(files_below(photo_folder.with_name("photos_color"))) == 12
-    assert {path: path.stat().st_mtime_ns for path in done} == times
+    results = photo_folder.with_name("photos_color")
+    done = sorted(path for path in results.rglob("*.jpg"))
+    for path in done[4:]:
+        path.unlink()
+    times = {path: path.stat().st_mtime_ns for path in done[:4]}
+    assert run(photo_folder) == 0
+    assert len(files_below(results)) == 12
+    assert {path: path.stat().st_mtime_ns for path in done[:4]} == times
+    assert capsys.readouterr().out.splitlines()[-1].startswith("wrote 8 of 12 files")
+
+
+NOTHING_TO_DO = """
+import sys
+from nxap_color.predict import main
+status = main(sys.argv[1:])
+print(status, [name for name in ("keras", "tensorflow", "openvino") if name in sys.modules])
+"""
+
+
+def run_without_network(*arguments):
+    """The command line in a fresh process: its lines, of which the last says what it did not need."""
+    command = [sys.executable, "-c", NOTHING_TO_DO, *map(str, arguments), "--model", "no-such-model"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def test_an_album_that_is_finished_is_named_without_a_network(photo_folder):
+    results = photo_folder.with_name("photos_color")
+    shutil.copytree(photo_folder, results)
+    lines, failures = run_without_network(photo_folder)
+    kept = [line for line in lines if line.startswith("kept ") and "--overwrite replaces it" in line]
+    assert len(kept) == 12 and not failures
+    assert lines[12:] == ["wrote 0 of 12 files", "0 []"]
+    (photo_folder / "missing.txt").touch()
+    lines, failures = run_without_network(photo_folder, photo_folder / "missing.txt", "--quiet")
+    assert lines == ["wrote 0 of 13 files", "1 []"]
+    assert len(failures) == 1 and "This is no photo, film or GIF" in failures[0]
+
+
+def test_inputs_that_are_all_refused_need_no_network(photo, tmp_path):
+    lines, failures = run_without_network(tmp_path / "gone.jpg", tmp_path / "gone.mp4")
+    assert lines == ["wrote 0 of 2 files", "1 []"]
+    assert [line.endswith("There is no such file.") for line in failures] == [True, True]
+    lines, failures = run_without_network(photo, "-o", tmp_path / "film.mp4")
+    assert lines == ["2 []"] and failures[0].startswith("error: -o ")
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_there_is_wrong_usage_once_there_is_something_to_do(photo):
+    lines, failures = run_without_network(photo)
+    assert lines[-1].startswith("2 ") and "There is no model no-such-model" in failures[0]
+
+
+@pytest.mark.parametrize("module", ["nxap_color", "nxap_color.predict"])
+def test_help_shows_the_name_that_was_typed(module):
+    output, failures = start(module, "--help").communicate(timeout=60)
+    assert output.startswith(f"usage: python -m {module} [-h]") and not failures
+    output, failures = start(module, "--colour").communicate(timeout=60)
+    assert not output and f"python -m {module}: error: unrecognized arguments: --colour" in failures
+
+
+def test_the_package_itself_is_the_command(photo):
+    """With an input that is refused, which needs no network."""
+    process = start("nxap_color", photo, "-o", photo, "--quiet")
+    output, failures = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "wrote 0 of 1 files\n")
+    assert "would replace the input" in failures
 
 
 def test_one_broken_photo_does_not_stop_the_others(run, photo_folder, capsys):
@@ -327,6 +388,7 @@ def test_wrong_usage_exits_with_2(arguments, message, photo, capsys):
 
 def test_a_model_whose_extractor_is_not_there_is_wrong_usage(photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    # A patch, since a machine with a connection would download the weights instead.
     monkeypatch.setattr("nxap_color.extractors.has_internet", lambda: False)
     model, inception = tmp_path / "own.keras", SimpleNamespace(name="inception_v3", num_features=2048)
     models.build_fusion(inception, filters=1).save(model)

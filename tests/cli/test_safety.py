@@ -7,22 +7,20 @@ import re
 import resource
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from commands import start, stop_when
 from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color import predict
-from nxap_color.cli import batch
-from nxap_color.cli.batch import plan
+from nxap_color.cli.batch import Report, run_jobs
+from nxap_color.cli.jobs import plan
 from nxap_color.colorizer import Colorizer
 from nxap_color.media.photos import read_photo
 
@@ -224,21 +222,47 @@ def test_a_folder_named_like_a_photo_is_a_folder(run, gray, tmp_path, capsys):
     assert names(tmp_path / "album.jpg_color") == ["a.jpg"]
 
 
+class Failing:
+    """A colorizer that fails with an error in one of its steps, at photos of 40 x 30 pixels."""
+
+    def __init__(self, colorizer, step, error):
+        self.colorizer, self.step, self.error = colorizer, step, error
+
+    def __getattr__(self, name):
+        method = getattr(self.colorizer, name)
+
+        def fail_or_go_on(photo, *arguments):
+            if photo.shape[:2] == (30, 40):
+                raise self.error
+            return method(photo, *arguments)
+
+        return fail_or_go_on if name == self.step else method
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("step", ["network_input", "merge", "colorize"])
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RuntimeError("one line\nand another"), "RuntimeError: one line"),
         (MemoryError(), "There is not enough memory for a picture of this size."),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (TypeError("one\ntwo"), "TypeError: one (a bug in nxap_color: --debug shows where)"),
     ],
 )
-def test_what_nobody_expected_is_named_in_one_line(run, gray, tmp_path, monkeypatch, capsys, error, reason):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(batch, "read_photo", fail)
-    gray.save(tmp_path / "a.jpg")
-    assert run(tmp_path / "a.jpg") == 1
-    assert capsys.readouterr().err == f"error: {tmp_path / 'a.jpg'}: {reason}\n"
+def test_a_failure_costs_one_file_and_a_bug_is_called_one(
+    gray, tmp_path, tiny_model, capsys, error, reason, step, debug
+):
+    album, suffix = tmp_path / "album", "tif" if step == "colorize" else "png"
+    album.mkdir()
+    for name, size in (("a", (96, 64)), ("b", (40, 30)), ("c", (64, 96))):
+        pages = {"save_all": True, "append_images": [gray.resize(size)]} if suffix == "tif" else {}
+        gray.resize(size).save(album / f"{name}.{suffix}", **pages)
+    report = colour(Failing(Colorizer(tiny_model, 64), step, error), album, debug=debug)
+    assert report.failed == [album / f"b.{suffix}"]
+    assert names(tmp_path / "album_color") == [f"a.{suffix}", f"c.{suffix}"]
+    *shown, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {album / 'b'}.{suffix}: ") and reason in line
+    assert bool(shown) == debug == ("in fail_or_go_on" in "".join(shown))
 
 
 @contextlib.contextmanager
@@ -262,11 +286,11 @@ def public_folder():
         yield Path(folder)
 
 
-def colour(colorizer, *inputs, output=None):
-    jobs, refused = plan(list(inputs), output)
+def colour(colorizer, *inputs, debug=False):
+    jobs, refused = plan(list(inputs))
     assert not refused
-    report = predict.Report()
-    predict.run(jobs, colorizer, report)
+    report = Report(len(jobs))
+    run_jobs(jobs, lambda: colorizer, report, debug=debug)
     return report
 
 
@@ -335,14 +359,6 @@ def test_a_hard_link_to_the_input_is_not_replaced(run, gray, tmp_path, capsys):
 # Stopped, or twice at once.
 
 
-def start(folder, model, *options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nxap_color.predict", str(folder), "--model", str(model), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-
-
 @pytest.fixture
 def album(gray, tmp_path):
     """A folder with a photo of a megapixel, by a hundred names."""
@@ -357,12 +373,10 @@ def album(gray, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_run_says_what_is_done_and_leaves_nothing_half_written(album, tiny_model_file, stop):
-    results, process = album.with_name("album_color"), start(album, tiny_model_file)
-    while len(list(results.glob("[0-9]*"))) < 3 and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(stop)
-    output, errors = process.communicate()
-    assert process.returncode == 128 + stop
+    results = album.with_name("album_color")
+    process = start("nxap_color.predict", album, "--model", tiny_model_file)
+    status, _, errors = stop_when(lambda: len(list(results.glob("[0-9]*"))) >= 3, process, stop)
+    assert status == 128 + stop
     done = names(results)
     assert 3 <= len(done) < 100 and not [name for name in done if name.startswith(".")]
     for path in results.iterdir():
@@ -375,7 +389,8 @@ def test_a_stopped_run_says_what_is_done_and_leaves_nothing_half_written(album, 
 def test_two_runs_at_once_do_not_spoil_each_other(album, tiny_model_file):
     for path in sorted(album.iterdir())[8:]:
         path.unlink()
-    processes = [start(album, tiny_model_file, "--quiet") for _ in range(2)]
+    arguments = (album, "--model", tiny_model_file, "--quiet")
+    processes = [start("nxap_color.predict", *arguments) for _ in range(2)]
     for process in processes:
         _, errors = process.communicate()
         assert (process.returncode, errors) == (0, "")
@@ -383,7 +398,9 @@ def test_two_runs_at_once_do_not_spoil_each_other(album, tiny_model_file):
     assert names(results) == names(album)
     first = read_photo(results / "000.png").rgb
     for path in results.iterdir():
-        np.testing.assert_array_equal(read_photo(path).rgb, first)
+        # How many photos go through the network together moves the last bits of its answer.
+        difference = np.abs(read_photo(path).rgb.astype(int) - first)
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.001
 
 
 # Models from strangers.

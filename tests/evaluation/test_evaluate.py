@@ -1,6 +1,7 @@
 """Measuring models through the command line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,6 +88,18 @@ def test_models_are_measured_at_several_amounts_of_colour(photo_folder, tiny_mod
     assert out[-3:] == [f"wrote {path}" for path in (report, table, plot)]
     gain = results[f"{tiny_model_file} x0"]["psnr"] - results["mean ab"]["psnr"]
     assert f"x0 over mean ab, photo by photo: {gain:+.2f} dB" in "\n".join(out)
+
+
+def test_models_of_several_seeds_are_one(photo_folder, tiny_model_file, tmp_path, capsys):
+    models, path = [str(tmp_path / f"net-{seed}.keras") for seed in range(2)], tmp_path / "report.json"
+    for model in models:
+        shutil.copy(tiny_model_file, model)
+    options = ["--pool-seeds", "--json", str(path), "--quiet"]
+    assert main([str(photo_folder / "more"), "--model", *models, *options]) == 0
+    report, pooled = json.loads(path.read_text()), str(tmp_path / "net")
+    assert list(report["results"]) == ["gray", "mean ab", pooled]
+    assert report["psnr_of_seeds"] == {pooled: [pytest.approx(report["results"][pooled]["psnr"])] * 2}
+    assert f"PSNR of {pooled} from single seeds: " in capsys.readouterr().out
 
 
 def test_degraded_photos_are_measured_in_their_own_tones(photo_folder, tiny_model_file, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from commands import start, stop_when
 
-from nxap_color import handin, report
+from nxap_color import report
+from nxap_color.errors import DocumentError
+from nxap_color.teaching import documents
 
-NOTEBOOKS = report.find_notebooks()
+NOTEBOOKS = documents.find_notebooks()
 NAMES = [path.name for path in NOTEBOOKS]
 ABSOLUTE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|tmp|usr|opt|mnt|work)/|[A-Z]:\\")
 MAX_SIZE = 3_000_000
@@ -58,7 +62,7 @@ def test_there_are_six():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_as_its_stored_outputs_say(name, project, clean_copy):
     before = sorted(clean_copy.rglob("*"))
-    fresh = report.run_notebook(clean_copy / "notebooks" / name)  # raises where a cell fails
+    fresh = documents.run_notebook(clean_copy / "notebooks" / name)  # raises where a cell fails
     stored = nbformat.read(project / "notebooks" / name, as_version=4)
     for cell, old in zip(code_cells(fresh), code_cells(stored), strict=True):
         assert cell.execution_count == old.execution_count
@@ -69,7 +73,7 @@ def test_a_notebook_runs_as_its_stored_outputs_say(name, project, clean_copy):
 
 
 def test_outputs_are_stored_in_order_and_belong_to_the_code(stored):
-    assert stored.metadata["nxap_color"]["code"] == report.fingerprint(stored)
+    assert stored.metadata["nxap_color"]["code"] == documents.fingerprint(stored)
     cells = code_cells(stored)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
@@ -79,7 +83,7 @@ def test_outputs_are_stored_in_order_and_belong_to_the_code(stored):
 
 def test_the_code_after_a_change_is_not_that_of_the_outputs(stored):
     code_cells(stored)[0].source += "\n# changed"
-    assert stored.metadata["nxap_color"]["code"] != report.fingerprint(stored)
+    assert stored.metadata["nxap_color"]["code"] != documents.fingerprint(stored)
 
 
 def test_prose_stands_around_short_cells(stored):
@@ -144,7 +148,7 @@ def test_links_of_the_report_are_those_of_its_folder(html, project):
 @pytest.mark.slow
 def test_a_pdf_where_there_is_a_browser(html, tmp_path):
     pdf = tmp_path / "report.pdf"
-    if not report.print_pdf(html, pdf):
+    if not documents.print_pdf(html, pdf):
         pytest.skip("no browser to print it with")
     data = pdf.read_bytes()
     assert data.startswith(b"%PDF") and len(data) > 500_000
@@ -153,44 +157,85 @@ def test_a_pdf_where_there_is_a_browser(html, tmp_path):
 def test_a_notebook_that_was_changed_is_not_reported(project, tmp_path):
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     code_cells(notebook)[-1].source += "\n1 + 1"
-    report.store(notebook, tmp_path / "changed.ipynb")
-    with pytest.raises(report.UserError, match="changed.ipynb was changed since it was run: add --run"):
-        report.join_notebooks([tmp_path / "changed.ipynb"], "title", [])
+    documents.store_notebook(notebook, tmp_path / "changed.ipynb")
+    with pytest.raises(DocumentError, match="changed.ipynb was changed since it was run: add --run"):
+        documents.join_notebooks([tmp_path / "changed.ipynb"], "title", [])
 
 
-def test_a_cell_that_fails_is_named_in_one_line(tmp_path, monkeypatch, capsys):
-    cells = [nbformat.v4.new_code_cell(source) for source in ("x = 0", "1 / x")]
-    report.store(nbformat.v4.new_notebook(cells=cells), tmp_path / "broken.ipynb")
-    before = (tmp_path / "broken.ipynb").read_bytes()
-    monkeypatch.setattr(report, "find_notebooks", lambda: [tmp_path / "broken.ipynb"])
-    assert report.main(["--run", "-o", str(tmp_path / "report.html")]) == 1
+@pytest.fixture
+def project_with(project, tmp_path):
+    """A function that copies the package to a folder with notebooks of its own, lists of cells by name."""
+
+    def copy_with(**notebooks):
+        folder = tmp_path / "project"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(project / "nxap_color", folder / "nxap_color", ignore=ignored)
+        (folder / "notebooks").mkdir()
+        for name, sources in notebooks.items():
+            cells = [nbformat.v4.new_code_cell(source) for source in sources]
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / f"{name}.ipynb")
+        return folder
+
+    return copy_with
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_cell_that_fails_is_named_in_one_line(project_with):
+    folder = project_with(broken=["x = 0", "1 / x"])
+    before = contents(folder / "notebooks")
+    process = start("nxap_color.report", "--run", "--no-pdf", folder=folder)
+    output, errors = process.communicate(timeout=120)
     error = "error: broken.ipynb stopped in a cell (ZeroDivisionError: division by zero); run it in Jupyter"
-    assert capsys.readouterr().err == f"{error} to see where.\n"
-    assert (tmp_path / "broken.ipynb").read_bytes() == before and not (tmp_path / "report.html").exists()
+    assert (process.returncode, output, errors) == (1, "", f"{error} to see where.\n")
+    assert contents(folder / "notebooks") == before and not contents(folder)
+
+
+def test_a_run_that_is_stopped_leaves_nothing_half_written(project_with):
+    slow = ["import os, time, pathlib", "pathlib.Path('pid').write_text(str(os.getpid()))", "time.sleep(99)"]
+    folder = project_with(a_quick=["x = 1"], b_slow=slow)
+    before = contents(folder / "notebooks")
+    pid = folder / "notebooks" / "pid"
+    process = start("nxap_color.report", "--run", "--no-pdf", folder=folder)
+    status, output, errors = stop_when(lambda: pid.exists() and pid.read_text(), process, signal.SIGINT)
+    assert (status, errors) == (130, "stopped; files are written whole or not at all\n")
+    assert output.startswith("ran a_quick.ipynb in ") and len(output.splitlines()) == 1
+    after = contents(folder / "notebooks")
+    assert not Path(f"/proc/{after.pop(pid).decode()}").exists(), "the kernel lives on"
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed == {"a_quick.ipynb"} and len(after) == 2 and not contents(folder)
+
+
+def test_without_notebooks_there_is_no_report(project_with):
+    process = start("nxap_color.report", folder=project_with())
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "") and errors.startswith("error: There are no notebooks in ")
 
 
 @pytest.fixture(scope="module")
 def archive(html, tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "handin.zip"
-    handin.write_archive(path, html)
+    documents.write_archive(path, html)
     return path
 
 
 def test_the_archive_is_the_same_bit_for_bit(archive, html, tmp_path):
-    handin.write_archive(tmp_path / "again.zip", html)
+    documents.write_archive(tmp_path / "again.zip", html)
     assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
 
 
 def test_junk_stays_out_of_the_archive(project, html, tmp_path):
     copy = tmp_path / "project"
-    for name in handin._PARTS:
+    for name in documents.PROJECT_PARTS:
         source = project / name
         if source.is_file():
             copy.mkdir(exist_ok=True)
             shutil.copy(source, copy / name)
         else:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    clean = handin.write_archive(tmp_path / "clean.zip", html, copy)
+    clean = documents.write_archive(tmp_path / "clean.zip", html, copy)
     junk = [
         "runs/a.keras",
         "nxap_color/__pycache__/a.pyc",
@@ -200,7 +245,7 @@ def test_junk_stays_out_of_the_archive(project, html, tmp_path):
     for name in [*junk, "data/sample_color.jpg", "data/.hidden", "photos/mine.jpg"]:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes(b"junk")
-    assert handin.write_archive(tmp_path / "junk.zip", html, copy) == clean
+    assert documents.write_archive(tmp_path / "junk.zip", html, copy) == clean
     assert (tmp_path / "clean.zip").read_bytes() == (tmp_path / "junk.zip").read_bytes()
 
 
@@ -224,6 +269,6 @@ def test_what_was_handed_in_works(archive, tmp_path):
 
 
 def test_without_a_report_there_is_nothing_to_hand_in(tmp_path):
-    with pytest.raises(report.UserError, match=r"python -m nxap_color.report makes it"):
-        handin.write_archive(tmp_path / "handin.zip", tmp_path / "report.html")
+    with pytest.raises(DocumentError, match=r"python -m nxap_color.report makes it"):
+        documents.write_archive(tmp_path / "handin.zip", tmp_path / "report.html")
     assert not (tmp_path / "handin.zip").exists()

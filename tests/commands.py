@@ -1,0 +1,34 @@
+"""Command lines as a user runs them: in a process of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def environment(folder=PROJECT):
+    """The environment of a process that finds the package in a folder."""
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def start(module, *arguments, folder=PROJECT, stderr=subprocess.PIPE, **options):
+    """Starts `python -m module` in a folder that holds the package; keeps its output for `communicate`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=stderr, text=True,
+        # A shell without job control has what it runs in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **options,
+    )  # fmt: skip
+
+
+def stop_when(condition, process, number):
+    """Sends a signal as soon as a condition holds; gives the exit status, output and errors."""
+    while not condition() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
