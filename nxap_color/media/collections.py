@@ -4,7 +4,7 @@ import functools
 import zipfile
 from pathlib import Path
 
-from nxap_color.errors import PhotoError
+from nxap_color.errors import PhotoError, UserError
 from nxap_color.media.photos import is_photo, read_photo
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -24,23 +24,22 @@ def list_photos(source):
         Sorted list of names for `read_listed`: a path, or "ZIP::MEMBER" for a file inside a zip.
 
     Raises:
-        FileNotFoundError: if the source is missing.
-        ValueError: if it is a file, but neither a photo nor a readable zip.
+        UserError: if the source is missing, or a file that is neither a photo nor a readable zip.
     """
     path = Path(source)
     if path.is_dir():
         return sorted(str(file) for file in path.rglob("*") if is_photo(file) and file.is_file())
     if not path.exists():
-        raise FileNotFoundError(f"There is no {source}: expected a folder of photos, a zip or a photo.")
+        raise UserError(f"There is no {source}: expected a folder of photos, a zip or a photo.")
     if zipfile.is_zipfile(path):
         try:
             members = _open_zip(str(path)).namelist()
         except zipfile.BadZipFile as error:
-            raise ValueError(f"The zip {source} is damaged ({error}): fetch or pack it again.") from error
+            raise UserError(f"The zip {source} is damaged ({error}): fetch or pack it again.") from error
         return sorted(f"{path}{_MEMBER}{name}" for name in members if is_photo(name))
     if is_photo(path):
         return [str(path)]
-    raise ValueError(f"{source} is neither a folder, nor a zip, nor a photo.")
+    raise UserError(f"{source} is neither a folder, nor a zip, nor a photo.")
 
 
 def read_listed(name):
