@@ -7,6 +7,7 @@ import sys
 
 from nxap_color.cli.console import run, start_quietly
 from nxap_color.cli.options import add_options
+from nxap_color.training import distribute
 from nxap_color.training.config import TrainConfig
 
 
@@ -33,20 +34,13 @@ def train(arguments: list[str] | None, args: argparse.Namespace) -> int:
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(args, name) for name in names})
-    from nxap_color.training import distribute
-
     distribute.require_jax()
     if config.distribute and (status := distribute.supervise(arguments)) is not None:
         return status
-
-    def prepare():
-        from nxap_color.training import trainer  # noqa: F401 - TensorFlow is noisy, too, when it starts
-
-        if config.distribute:
-            distribute.join()
-
-    start_quietly(prepare=prepare)
-    if recipe := config.run():
+    with distribute.failing_at_once():
+        start_quietly(prepare=functools.partial(_prepare, config))
+        recipe = config.run()
+    if recipe:
         best = recipe["best_epoch"]
         print(
             f"wrote {config.output} after {recipe['minutes']} minutes; on the validation photos: "
@@ -55,8 +49,19 @@ def train(arguments: list[str] | None, args: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare(config: TrainConfig) -> None:
+    """Find the other processes before Keras computes anything; load what is noisy when it starts."""
+    if config.distribute:
+        distribute.join()
+    from nxap_color.training import trainer  # noqa: F401 - it loads TensorFlow, whatever Keras runs on
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, 1 if the loss exploded, 2 for wrong usage, 130 if it was stopped."""
+    """Run the command line.
+
+    Returns:
+        0; 1 if the loss exploded or another process failed, 2 for wrong usage, 130 if it was stopped.
+    """
     return run(
         functools.partial(train, arguments),
         make_parser(),
