@@ -45,3 +45,9 @@ class ExportError(UserError):
     """A network that cannot be converted, or differs from the model afterwards."""
 
     exit_status = 1
+
+
+class ProcessError(UserError):
+    """One of several processes that train together failed, or lost another one."""
+
+    exit_status = 1
