@@ -1,13 +1,14 @@
-"""The training pipeline: from photos of any size to batches of (lightness, ab) for `fit`.
+"""The training pipeline: from photos of any size to batches of (inputs, ab) for `fit`.
 
-    source -> photos (RGB, any size) -> crops (RGB, one size) -> batches (lightness, ab)
+    source -> photos (RGB, any size) -> crops (RGB, one size) -> batches ({"lightness": ...}, ab)
 
-Broken and gray photos are left out and counted; `sources.load_photos` makes the first arrow. For a network
-that fuses in what another one says about the photo, batches are ((lightness, features), ab).
+`training.sources.load_photos` makes the first arrow. Broken and gray photos are left out and counted. For a
+network that fuses the features of an extractor, the inputs also have these, under the extractor's name.
 """
 
-import contextlib
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,21 +16,16 @@ import tensorflow as tf
 
 from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
 from nxap_color.degrade import degrade
-
-if keras.backend.backend() != "tensorflow":
-    # TensorFlow then only reads photos, on the processor; it would take the memory of graphics cards from the
-    # library that computes on them.
-    with contextlib.suppress(RuntimeError):  # it has started already
-        tf.config.set_visible_devices([], "GPU")
+from nxap_color.errors import UserError
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
-# 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 parted
+# 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 separated
 # gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
 GRAY_SPREAD = 5.0
 
 
-def is_gray(rgb):
-    """Tells whether a photo has so little colour that it would teach a network to leave things gray.
+def is_gray(rgb: np.ndarray) -> bool:
+    """Return whether a photo has so little colour that it would teach a network to leave things gray.
 
     Args:
         rgb: uint8 array (H, W, 3), sRGB.
@@ -44,39 +40,39 @@ def is_gray(rgb):
 
 
 def training_batches(
-    photos,
-    image_size,
-    batch_size,
-    num_batches,
-    seed=0,
-    first_epoch=0,
-    degraded=0.0,
-    min_crop=0.6,
-    features=None,
-):
-    """Builds the endless training pipeline: random crops and flips, in batches of (lightness, ab).
+    photos: Any,
+    image_size: tuple[int, int],
+    batch_size: int,
+    num_batches: int,
+    seed: int = 0,
+    first_epoch: int = 0,
+    degraded: float = 0.0,
+    min_crop: float = 0.6,
+    features: Any = None,
+) -> tf.data.Dataset:
+    """Build the endless training pipeline: random crops and flips, in batches of (inputs, ab).
 
     Every epoch has exactly `num_batches` batches and depends only on the seed and its own number, so
     that a run resumed at an epoch sees what it would have seen without the stop.
 
     Args:
-        photos: `sources.Photos`.
-        image_size: (height, width) of the crops after resizing.
+        photos: `training.sources.PhotoSet`.
+        image_size: (height, width) of the crops after resizing, in pixels.
         batch_size: photos in a batch.
         num_batches: batches in an epoch. Where the photos give fewer, the epoch starts over on them.
         seed: whole number; the same one gives the same batches.
         first_epoch: number of the epoch to start with.
-        degraded: share of the photos whose lightness is made an old photo's (`degrade.degrade`); the
+        degraded: share of the photos whose lightness is damaged like an old photo's (`degrade.degrade`); the
             colours to learn stay those of the clean one.
         min_crop: the smallest crop, as a share of the largest that fits; objects are seen at sizes from 1
             to 1 / min_crop.
-        features: `features.PhotoFeatures` of the photos, or None. They are those of the clean photo, also
-            where the lightness is degraded.
+        features: `training.features.PhotoFeatures`, or None. They are those of the clean photo, even where
+            the lightness is degraded.
 
     Returns:
-        `tf.data.Dataset` of lightness float32 (batch, height, width, 1) in [-1, 1] and ab / AB_SCALE
-        float32 (batch, height, width, 2); with `features` of ((lightness, float32 (batch,
-        num_features)), ab).
+        `tf.data.Dataset` of (inputs, ab). The inputs are a dict: "lightness", float32 (batch, height, width,
+        1) in [-1, 1]; and, with `features`, under their name, float32 (batch, num_features). The answer is
+        ab / AB_SCALE, float32 (batch, height, width, 2).
     """
 
     def epoch_batches(epoch):
@@ -100,12 +96,17 @@ def training_batches(
     return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_batches(photos, image_size, batch_size, features=None):
-    """Builds the validation pipeline: one pass, the middle of each photo, nothing random.
+def validation_batches(
+    photos: Any,
+    image_size: tuple[int, int],
+    batch_size: int,
+    features: Any = None,
+) -> tf.data.Dataset:
+    """Build the validation pipeline: one pass, the middle of each photo, nothing random.
 
     Args:
-        photos: `sources.Photos`.
-        image_size: (height, width) of the crops after resizing.
+        photos: `training.sources.PhotoSet`.
+        image_size: (height, width) of the crops after resizing, in pixels.
         batch_size: photos in a batch; the last one may be smaller.
         features: as in `training_batches`.
 
@@ -118,11 +119,11 @@ def validation_batches(photos, image_size, batch_size, features=None):
     return _for_fit(_to_lightness_ab(crops.batch(batch_size)), features).prefetch(tf.data.AUTOTUNE)
 
 
-def mean_ab(batches, num_batches=100):
-    """Averages the colour of training batches: the answer of a network that learned nothing else.
+def mean_ab(batches: tf.data.Dataset, num_batches: int = 100) -> np.ndarray:
+    """Average the colour of training batches: the answer of a network that learned nothing else.
 
     Args:
-        batches: `tf.data.Dataset` of (lightness, ab), as from `training_batches`.
+        batches: (inputs, ab), as from `training_batches`.
         num_batches: how many of them to average.
 
     Returns:
@@ -132,11 +133,11 @@ def mean_ab(batches, num_batches=100):
     return AB_SCALE * np.mean(means, axis=0)
 
 
-def ab_histogram(batches, num_batches=20):
-    """Counts how often each of `color.ab_bins` occurs in training batches.
+def ab_histogram(batches: tf.data.Dataset, num_batches: int = 20) -> np.ndarray:
+    """Count how often each of `color.ab_bins` occurs in training batches.
 
     Args:
-        batches: `tf.data.Dataset` of (lightness, ab), as from `training_batches`.
+        batches: (inputs, ab), as from `training_batches`.
         num_batches: how many of them to count.
 
     Returns:
@@ -151,30 +152,35 @@ def ab_histogram(batches, num_batches=20):
     return counts / counts.sum()
 
 
-def require_usable(photos):
-    """Looks for the first usable photo of either part, before a training waits for it in vain.
+def require_usable(photos: Any) -> None:
+    """Look for the first usable photo of either part, before a training waits for it in vain.
 
     Args:
-        photos: `sources.Photos`.
+        photos: `training.sources.PhotoSet`.
 
     Raises:
-        ValueError: if all photos of a part are gray or broken.
+        UserError: if all photos of a part are gray or broken.
     """
     for purpose, part in (("train", photos.train(0)), ("validate", photos.validation)):
         if not any(True for _ in _keep_usable(part, photos.skipped).take(1)):
             counts = ", ".join(f"{len(names)} {reason}" for reason, names in photos.skipped.items())
-            raise ValueError(f"None of the photos to {purpose} on can be used ({counts}): add colour photos.")
+            raise UserError(f"None of the photos to {purpose} on can be used ({counts}): add colour photos.")
 
 
-def random_crop(rgb, image_size, seed, min_crop=0.6):
-    """Cuts a random part in the shape of `image_size`, resizes it, and mirrors every second one.
+def random_crop(
+    rgb: tf.Tensor | np.ndarray,
+    image_size: tuple[int, int],
+    seed: Sequence[int] | tf.Tensor,
+    min_crop: float = 0.6,
+) -> tf.Tensor:
+    """Cut a random part in the shape of `image_size`, resize it, and mirror every second one.
 
     Only colours that are really there come out: no rotation or shear, whose filled corners would teach
     false colours, and no squashing.
 
     Args:
         rgb: uint8 tensor (H, W, 3).
-        image_size: (height, width) to resize to.
+        image_size: (height, width) to resize to, in pixels.
         seed: two whole numbers; the same pair gives the same crop.
         min_crop: its side is drawn from [min_crop, 1] times the largest that fits.
 
@@ -187,8 +193,8 @@ def random_crop(rgb, image_size, seed, min_crop=0.6):
     return tf.cond(mirror < 0.5, lambda: crop, lambda: crop[:, ::-1])
 
 
-def centre_crop(rgb, image_size):
-    """Cuts the largest middle part in the shape of `image_size`; arguments and result as `random_crop`."""
+def centre_crop(rgb: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Tensor:
+    """Cut the largest middle part in the shape of `image_size`; arguments and result as `random_crop`."""
     return _crop(rgb, image_size, 1.0, 0.5, 0.5)
 
 
@@ -207,7 +213,7 @@ def _crop(rgb, image_size, share, top, left):
 
 
 def _keep_usable(photos, skipped):
-    """Leaves broken and gray photos out of pairs (name, rgb); their names go into `skipped`."""
+    """Leave broken and gray photos out of pairs (name, rgb); their names go into `skipped`."""
 
     def usable(name, rgb):
         reason = "broken" if rgb.size == 0 else "gray" if is_gray(rgb) else None
@@ -222,7 +228,7 @@ def _keep_usable(photos, skipped):
 
 
 def _degrade_some(lightness, share, seed):
-    """Degrades about `share` of the pictures of a batch (batch, H, W, 1)."""
+    """Degrade about `share` of the pictures of a batch (batch, H, W, 1)."""
 
     def degrade_some(lightness, *seed):
         chosen = np.random.default_rng(seed).random(len(lightness)) < share
@@ -237,7 +243,7 @@ def _degrade_some(lightness, share, seed):
 def _to_lightness_ab(batches):
     """(names, rgb) -> (names, lightness, ab)."""
     if keras.backend.backend() not in ("tensorflow", "jax"):
-        raise ValueError(
+        raise UserError(
             f"The training pipeline needs Keras on TensorFlow or JAX, received {keras.backend.backend()}. "
             "Set KERAS_BACKEND=tensorflow."
         )
@@ -254,10 +260,12 @@ def _to_lightness_ab(batches):
 
 
 def _for_fit(batches, features):
-    """(names, lightness, ab) -> (inputs, ab), where the inputs are lightness alone, or with features."""
-    if features is None:
-        return batches.map(lambda names, lightness, ab: (lightness, ab))
-    return batches.map(
-        lambda names, lightness, ab: ((lightness, features.of(names)), ab),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    """(names, lightness, ab) -> (inputs by name, ab)."""
+
+    def name_inputs(names, lightness, ab):
+        inputs = {"lightness": lightness}
+        if features is not None:
+            inputs[features.name] = features.of(names)
+        return inputs, ab
+
+    return batches.map(name_inputs, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,6 +1,7 @@
-"""Makes clean lightness look like an old photo's: training on it, and measuring with it."""
+"""Damage clean lightness like an old photo's, to train and to measure on it."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,11 +13,11 @@ from nxap_color import color
 SHARE_OF_EACH = 0.5
 
 
-def degrade(lightness, seed):
-    """Blurs, fades, darkens at the corners, grains and compresses a photo, each at random.
+def degrade(lightness: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
+    """Blur, fade, darken at the corners, grain and compress a photo, each at random.
 
-    In the order in which an old photo suffers: lens, paper, film, scan. Lengths are shares of the shorter
-    side, so that the same seed means like damage at any size.
+    The order is that in which an old photo suffers: lens, paper, film, scan. Lengths are shares of the
+    shorter side, so that a seed means similar damage at any size.
 
     Args:
         lightness: float32 array (H, W, 1), L / LIGHTNESS_SCALE - 1 in [-1, 1].
@@ -35,47 +36,47 @@ def degrade(lightness, seed):
     return (2.0 * tones - 1.0).astype("float32")[..., None]
 
 
-def degrade_photo(rgb, seed):
-    """Degrades the lightness of a colour photo and leaves the colours as they are.
+def degrade_photo(rgb: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
+    """Degrade the lightness of a colour photo and keep its colours.
 
     Args:
         rgb: uint8 array (H, W, 3), sRGB.
         seed: as in `degrade`.
 
     Returns:
-        uint8 array (H, W, 3); colours that do not exist at the new lightness have lost chroma.
+        uint8 array (H, W, 3), sRGB; colours that do not exist at the new lightness have lost chroma.
     """
     lightness, ab = color.split_lightness_ab(rgb.astype("float32") / 255.0)
     degraded = color.join_lightness_ab(degrade(lightness, seed), ab)
     return np.uint8(np.rint(255.0 * degraded))
 
 
-def _vignette(tones, side, rng):
-    """Corners lose 10 to 50 % of their lightness."""
+def _vignette(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Take from the corners 10 to 50 % of their lightness."""
     rows, columns = (np.linspace(-1.0, 1.0, length)[:, None] for length in tones.shape)
     return tones * (1.0 - rng.uniform(0.1, 0.5) * (rows**2 + columns.T**2) / 2.0)
 
 
-def _blur(tones, side, rng):
-    """A Gaussian of 0.2 to 1.2 % of the side: 0.4 to 2.3 pixels at 192."""
+def _blur(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Blur by a Gaussian of 0.2 to 1.2 % of the side: 0.4 to 2.3 pixels at 192."""
     return gaussian(tones, rng.uniform(0.002, 0.012) * side, mode="nearest")
 
 
-def _fade_or_crush(tones, side, rng):
-    """A bent tone curve between a black and a white that may lie inside (faded) or outside (crushed)."""
+def _fade_or_crush(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Bend the tone curve between a black and a white that may lie inside (faded) or outside (crushed)."""
     black, white = rng.uniform(-0.15, 0.25), rng.uniform(0.75, 1.15)
     return black + (white - black) * tones ** np.exp(rng.uniform(-0.5, 0.5))
 
 
-def _grain(tones, side, rng):
-    """Noise of 1 to 8 % of white, in lumps that survive a shrinking of the photo."""
+def _grain(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Add noise of 1 to 8 % of white, in lumps that survive when the photo is shrunk."""
     strength, lump = rng.uniform(0.01, 0.08), rng.uniform(0.001, 0.006) * side
     noise = gaussian(rng.standard_normal(tones.shape), lump)
     return tones + strength * noise / (noise.std() or 1.0)  # one pixel has no deviation
 
 
-def _compress(tones, side, rng):
-    """JPEG of quality 20 to 70."""
+def _compress(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Compress as a JPEG of quality 20 to 70."""
     file = io.BytesIO()
     Image.fromarray(np.uint8(np.rint(255.0 * tones))).save(file, "JPEG", quality=int(rng.integers(20, 71)))
     return np.asarray(Image.open(file)) / 255.0

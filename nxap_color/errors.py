@@ -35,6 +35,12 @@ class ExtractorError(UserError):
     """An extractor whose weights are missing or do not fit."""
 
 
+class TrainingError(UserError):
+    """A training whose loss became NaN or infinite."""
+
+    exit_status = 1
+
+
 class ExportError(UserError):
     """A network that cannot be converted, or differs from the model afterwards."""
 

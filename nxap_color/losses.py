@@ -4,17 +4,21 @@ All take y_true (batch, H, W, 2) and y_pred (batch, h, w, 2 or more) with H >= h
 in the first two channels and, for the losses that classify, the logits of `color.ab_bins` behind them.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
+from keras import KerasTensor as Tensor
 from keras import ops
 
 from nxap_color.color import AB_BIN_SIDE, AB_SCALE, ab_bins
 
 
-def shrink_to(truth, prediction):
-    """Shrinks the truth to the prediction's height and width (antialiased, triangle filter).
+def shrink_to(truth: Tensor, prediction: Tensor) -> Tensor:
+    """Shrink the truth to the prediction's height and width (antialiased, triangle filter).
 
-    A network that decides colours at 1/4 of the input is judged on the colours seen at that size.
+    A network that decides colours at 1/4 of the input is judged on the colours at that size.
 
     Args:
         truth: tensor (batch, H, W, channels).
@@ -32,8 +36,8 @@ class ChromaWeightedHuber(keras.losses.Loss):
     """Pseudo-Huber distance in the ab plane, weighted by 1 + chroma / `chroma_scale` of the truth.
 
     Squared error answers every doubt with the mean of all plausible colours, a brownish gray. The Huber
-    part forgives the outliers that pull it there; the weight makes up for most pixels of most photos
-    being nearly gray, so that the rare vivid ones count.
+    part forgives the outliers that pull it there. Most pixels of most photos are nearly gray; the weight
+    makes the rare vivid ones count.
 
     Args:
         delta: ab units; the loss is quadratic below and linear above.
@@ -41,18 +45,18 @@ class ChromaWeightedHuber(keras.losses.Loss):
         name: the loss's name.
     """
 
-    def __init__(self, delta=5.0, chroma_scale=40.0, name="chroma_weighted_huber"):
+    def __init__(self, delta: float = 5.0, chroma_scale: float = 40.0, name: str = "chroma_weighted_huber"):
         super().__init__(name=name)
         self.delta = delta
         self.chroma_scale = chroma_scale
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         truth, ab = _ab_units(y_true, y_pred)
         squared_distance = ops.sum(ops.square(truth - ab), axis=-1)
         huber = self.delta**2 * (ops.sqrt(1.0 + squared_distance / self.delta**2) - 1.0)
         return huber * (1.0 + _chroma(truth) / self.chroma_scale)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"delta": self.delta, "chroma_scale": self.chroma_scale, "name": self.name}
 
 
@@ -64,39 +68,39 @@ class AbMeanSquaredError(keras.losses.Loss):
         name: the loss's name.
     """
 
-    def __init__(self, name="ab_mean_squared_error"):
+    def __init__(self, name: str = "ab_mean_squared_error"):
         super().__init__(name=name)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return ops.mean(ops.square(shrink_to(y_true, y_pred) - y_pred[..., :2]), axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class HuberAndMoments(ChromaWeightedHuber):
-    """`ChromaWeightedHuber`, and how far each photo's amount and spread of colour are off.
+    """`ChromaWeightedHuber`, plus the error of each photo's mean chroma and spread of colour.
 
-    Which colour a car has cannot be known, so that every loss per pixel mutes it; how colourful a street
-    is can be guessed well. The mean chroma and the standard deviations of a and b are compared photo by
-    photo, which asks for spread without asking for it at one place.
+    The colour of a car cannot be known, so every loss per pixel mutes it; how colourful a street is can be
+    guessed well. Comparing the mean chroma and the standard deviations of a and b of each photo asks for
+    spread without asking for it at one place.
 
     Args:
         moments_weight: weight of their squared differences, in ab units.
         **kwargs: as in `ChromaWeightedHuber`.
     """
 
-    def __init__(self, moments_weight=0.5, name="huber_and_moments", **kwargs):
+    def __init__(self, moments_weight: float = 0.5, name: str = "huber_and_moments", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.moments_weight = moments_weight
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         truth, ab = _ab_units(y_true, y_pred)
         distance = ops.sum(ops.square(_moments(truth) - _moments(ab)), axis=-1)
         return super().call(y_true, y_pred) + self.moments_weight * distance[:, None, None]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "moments_weight": self.moments_weight}
 
 
@@ -109,13 +113,19 @@ class AbBinsCrossEntropy(keras.losses.Loss):
         nearest bins and the prior is smoothed; here it reaches all bins, and the prior is used as it is.
 
     Args:
-        prior: list of floats, share of each of `color.ab_bins` in the training photos.
+        prior: share of each of `color.ab_bins` in the training photos, (bins,).
         uniform_share: Zhang's lambda, in (0, 1]: how much of an even distribution is mixed into the prior
-            before its inverse is the weight. 1 weighs all colours alike, little of it the rare ones up.
+            before its inverse becomes the weight. At 1 all colours weigh alike; the smaller it is, the more
+            the rare ones weigh.
         name: the loss's name.
+
+    Raises:
+        ValueError: if `uniform_share` is out of range.
     """
 
-    def __init__(self, prior, uniform_share=0.5, name="ab_bins_cross_entropy"):
+    def __init__(
+        self, prior: Sequence[float], uniform_share: float = 0.5, name: str = "ab_bins_cross_entropy"
+    ):
         super().__init__(name=name)
         self.prior = [float(share) for share in prior]
         self.uniform_share = uniform_share
@@ -125,22 +135,22 @@ class AbBinsCrossEntropy(keras.losses.Loss):
         weights = 1.0 / ((1.0 - uniform_share) * share + uniform_share / len(share))
         self._weights = np.float32(weights / np.sum(share * weights))  # 1 on average
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         truth, logits = AB_SCALE * shrink_to(y_true, y_pred), y_pred[..., 2:]
         bins = ops.cast(ab_bins(), truth.dtype)
-        # The squared distance to each bin, but for |truth|^2, which the softmax cancels.
+        # The squared distance to each bin without |truth|^2, which the softmax cancels.
         distance = ops.sum(ops.square(bins), axis=-1) - 2.0 * ops.matmul(truth, ops.transpose(bins))
         target = ops.softmax(-distance / (2.0 * (AB_BIN_SIDE / 2.0) ** 2), axis=-1)
         cross_entropy = -ops.sum(target * ops.log_softmax(logits, axis=-1), axis=-1)
         weight = ops.take(ops.convert_to_tensor(self._weights), ops.argmin(distance, axis=-1))
         return weight * cross_entropy
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"prior": self.prior, "uniform_share": self.uniform_share, "name": self.name}
 
 
 def _ab_units(y_true, y_pred):
-    """Truth and predicted colour at the size of the prediction, in ab units."""
+    """Return truth and predicted colour at the size of the prediction, in ab units."""
     return AB_SCALE * shrink_to(y_true, y_pred), AB_SCALE * y_pred[..., :2]
 
 
@@ -164,15 +174,12 @@ LOSSES = {
 }
 
 
-def make_loss(name, prior=None):
-    """Makes the loss that `train --loss` names.
+def make_loss(name: str, prior: Sequence[float] | None = None) -> keras.losses.Loss:
+    """Make the loss that `train --loss` names.
 
     Args:
         name: a key of `LOSSES`.
         prior: for the losses that classify, the share of each of `color.ab_bins`.
-
-    Returns:
-        A `keras.losses.Loss`.
     """
     loss = LOSSES[name]
     return loss(prior) if loss is AbBinsCrossEntropy else loss()

@@ -1,12 +1,16 @@
 """Metrics of colorization: Keras metrics to watch a training, and NumPy ones to judge finished photos."""
 
+from typing import Any
+
 import keras
 import numpy as np
+from keras import KerasTensor as Tensor
 from keras import ops
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nxap_color.color import AB_SCALE
+from nxap_color.errors import UserError
 from nxap_color.losses import shrink_to
 
 
@@ -23,10 +27,10 @@ class AbError(keras.metrics.Mean):
         channels after the first two (the logits of bins) are ignored.
     """
 
-    def __init__(self, name="ab_error", dtype=None):
+    def __init__(self, name: str = "ab_error", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = _as_float32(y_true, y_pred[..., :2])
         squared = ops.sum(ops.square(shrink_to(y_true, y_pred) - y_pred), axis=-1)
         super().update_state(AB_SCALE * ops.sqrt(ops.mean(squared, axis=(1, 2))), sample_weight)
@@ -45,22 +49,22 @@ class ChromaRatio(keras.metrics.Metric):
         channels after the first two (the logits of bins) are ignored.
     """
 
-    def __init__(self, name="chroma_ratio", dtype=None):
+    def __init__(self, name: str = "chroma_ratio", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.predicted = self.add_weight(name="predicted", initializer="zeros")
         self.true = self.add_weight(name="true", initializer="zeros")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = _as_float32(y_true, y_pred[..., :2])
         self.predicted.assign_add(ops.mean(_chroma(y_pred)))
         self.true.assign_add(ops.mean(_chroma(shrink_to(y_true, y_pred))))
 
-    def result(self):
+    def result(self) -> Tensor:
         return ops.divide_no_nan(self.predicted, self.true)
 
 
 def _as_float32(*tensors):
-    """In mixed precision predictions come in half precision, too coarse to sum over pixels."""
+    """Cast to float32: in mixed precision predictions are half precision, too coarse to sum over pixels."""
     return [ops.cast(tensor, "float32") for tensor in tensors]
 
 
@@ -68,8 +72,8 @@ def _chroma(ab):
     return ops.sqrt(ops.sum(ops.square(ab), axis=-1))
 
 
-def compare_photos(result, truth):
-    """Measures a coloured photo against the true one.
+def compare_photos(result: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Measure a coloured photo against the true one.
 
     Args:
         result: uint8 array (H, W, 3), sRGB; H and W at least 7.
@@ -84,15 +88,17 @@ def compare_photos(result, truth):
         colorfulness, true_colorfulness: see `colorfulness`.
 
     Raises:
-        ValueError: if the shapes differ or a side is below 7 pixels.
+        UserError: if the shapes differ or a side is below 7 pixels.
     """
     if result.shape != truth.shape or min(truth.shape[:2]) < 7:
-        raise ValueError(
+        raise UserError(
             "Photos to compare must be of one shape and at least 7 pixels high and wide, received "
             f"{result.shape} and {truth.shape}."
         )
     lab, true_lab = rgb2lab(result), rgb2lab(truth)
-    equal = np.array_equal(result, truth)  # of which scikit-image takes the logarithm, with a warning
+    equal = np.array_equal(
+        result, truth
+    )  # whose error of 0 scikit-image takes the logarithm of, with a warning
     return {
         "psnr": float("inf") if equal else float(peak_signal_noise_ratio(truth, result, data_range=255)),
         "ssim": float(structural_similarity(truth, result, channel_axis=2, data_range=255)),
@@ -103,8 +109,8 @@ def compare_photos(result, truth):
     }
 
 
-def colorfulness(rgb):
-    """Measures how colourful people find a picture (Hasler, Suesstrunk 2003).
+def colorfulness(rgb: np.ndarray) -> float:
+    """Measure how colourful people find a picture (Hasler, Süsstrunk 2003).
 
     Args:
         rgb: uint8 array (H, W, 3), sRGB.

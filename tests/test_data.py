@@ -19,6 +19,7 @@ from nxap_color.data import (
     training_batches,
     validation_batches,
 )
+from nxap_color.errors import UserError
 from nxap_color.training.sources import load_photos
 
 
@@ -28,12 +29,14 @@ def batches_of(folder, num_batches=3, **arguments):
 
 
 def lightness_of(batches, count):
-    return np.concatenate([lightness for lightness, _ in batches.take(count).as_numpy_iterator()])
+    return np.concatenate([inputs["lightness"] for inputs, _ in batches.take(count).as_numpy_iterator()])
 
 
 def test_batches_have_the_shapes_and_ranges_of_the_network(photo_folder):
     _, batches = batches_of(photo_folder)
-    for lightness, ab in batches.take(2).as_numpy_iterator():
+    for inputs, ab in batches.take(2).as_numpy_iterator():
+        assert set(inputs) == {"lightness"}
+        lightness = inputs["lightness"]
         assert lightness.shape == (4, 32, 48, 1) and ab.shape == (4, 32, 48, 2)
         assert -1.0 <= lightness.min() < -0.2 and 0.2 < lightness.max() <= 1.0 + 1e-6
         assert 0.1 < np.abs(ab).max() < 1.0
@@ -42,9 +45,9 @@ def test_batches_have_the_shapes_and_ranges_of_the_network(photo_folder):
 def test_lightness_and_ab_are_those_of_scikit_image(photo_folder):
     photos = load_photos([photo_folder], 0.3)
     name, rgb = next(photos.validation.as_numpy_iterator())
-    lightness, ab = next(validation_batches(photos, (32, 32), 1).as_numpy_iterator())
+    inputs, ab = next(validation_batches(photos, (32, 32), 1).as_numpy_iterator())
     lab = rgb2lab(centre_crop(rgb, (32, 32)).numpy())
-    np.testing.assert_allclose((lightness[0] + 1.0) * LIGHTNESS_SCALE, lab[..., :1], atol=0.01)
+    np.testing.assert_allclose((inputs["lightness"][0] + 1.0) * LIGHTNESS_SCALE, lab[..., :1], atol=0.01)
     np.testing.assert_allclose(ab[0] * AB_SCALE, lab[..., 1:], atol=0.01)
 
 
@@ -84,7 +87,7 @@ def test_broken_and_gray_photos_are_left_out_and_counted(photo_folder):
 def test_a_folder_of_gray_photos_is_refused_at_once(tmp_path):
     for number in range(8):
         Image.effect_noise((32, 32), 60).convert("RGB").save(tmp_path / f"{number}.png")
-    with pytest.raises(ValueError, match=r"None of the photos to train on can be used \(0 broken, \d gray\)"):
+    with pytest.raises(UserError, match=r"None of the photos to train on can be used \(0 broken, \d gray\)"):
         require_usable(load_photos([tmp_path], 0.3))
 
 
@@ -134,8 +137,8 @@ def test_mean_ab_is_the_mean_colour(tmp_path):
 def test_degraded_batches_keep_the_colours_and_damage_a_share(photo_folder):
     _, clean = batches_of(photo_folder)
     _, half = batches_of(photo_folder, degraded=0.5)
-    lightness, ab = (np.concatenate(part) for part in zip(*clean.take(3), strict=True))
-    damaged, same_ab = (np.concatenate(part) for part in zip(*half.take(3), strict=True))
+    lightness, damaged = (lightness_of(batches, 3) for batches in (clean, half))
+    ab, same_ab = (np.concatenate([ab for _, ab in batches.take(3)]) for batches in (clean, half))
     np.testing.assert_array_equal(ab, same_ab)
     changed = np.abs(damaged - lightness).max(axis=(1, 2, 3)) > 1e-4
     assert 1 <= changed.sum() < len(changed)
@@ -146,7 +149,7 @@ def test_degraded_batches_keep_the_colours_and_damage_a_share(photo_folder):
 def test_the_histogram_counts_the_nearest_bins(tmp_path):
     batch = np.zeros((2, 8, 8, 2), "float32")
     batch[1] = color.ab_bins()[7] / color.AB_SCALE
-    shares = ab_histogram(tf.data.Dataset.from_tensors((batch[..., :1], batch)))
+    shares = ab_histogram(tf.data.Dataset.from_tensors(({"lightness": batch[..., :1]}, batch)))
     gray = np.argmin(np.abs(color.ab_bins()).sum(axis=-1))
     assert shares[7] == shares[gray] == 0.5
 

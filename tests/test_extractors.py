@@ -13,7 +13,7 @@ from skimage.transform import resize
 from nxap_color.downloads import has_internet
 from nxap_color.errors import ExtractorError
 from nxap_color.extractors import Extractor, load_extractor
-from nxap_color.train import EXTRACTOR_NAMES
+from nxap_color.training.config import EXTRACTOR_NAMES
 
 WEIGHTS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 

@@ -15,7 +15,7 @@ from nxap_color.losses import (
     make_loss,
     shrink_to,
 )
-from nxap_color.train import LOSS_NAMES
+from nxap_color.training.config import LOSS_NAMES
 
 
 def constant(ab, side=8):

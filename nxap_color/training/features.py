@@ -1,39 +1,43 @@
-"""What a frozen network says about the photos of a training, found out once instead of in every epoch."""
+"""Features of the photos of a training: a frozen network is asked once, instead of in every epoch."""
 
 import itertools
 import time
 import uuid
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from nxap_color.extractors import BATCH_SIZE
+from nxap_color.extractors import BATCH_SIZE, Extractor
 from nxap_color.media.atomic import written_whole
+from nxap_color.training.sources import PhotoSet
 
 FILE_PHOTOS = 512  # photos whose features go into one file
 
 
 class PhotoFeatures:
-    """The features of all photos of a training, of each photo as a whole whatever crop is learned from.
+    """The features of all photos of a training; each describes the whole photo, not a crop.
 
-    They are kept in a folder, from which a later run on the same photos takes them, and in which a run
-    that is stopped goes on.
+    They are kept in a folder. A later run on the same photos reads them there, and a run that was stopped
+    continues there.
 
     Args:
-        extractor: `extractors.Extractor`.
-        photos: `sources.Photos`.
+        extractor: the frozen network to ask.
+        photos: the photos.
         folder: where to keep them; its name should stand for extractor and photos, as `cache_name` does.
 
     Attributes:
-        num_found: photos that the extractor had to be asked for; the others were in the folder.
+        name: the extractor's, which is also that of the network's input.
+        num_found: photos that the extractor had to be asked about; the others were in the folder.
         seconds: how long that took.
     """
 
-    def __init__(self, extractor, photos, folder):
+    def __init__(self, extractor: Extractor, photos: PhotoSet, folder: str | Path):
+        self.name = extractor.name
         folder, start = Path(folder), time.perf_counter()
         folder.mkdir(parents=True, exist_ok=True)
         parts = [part for path in folder.glob("[!.]*.npz") if (part := _read(path))]
@@ -53,11 +57,11 @@ class PhotoFeatures:
         self._rows = {name: row for row, name in enumerate(names)}
         self.num_found, self.seconds = len(self._rows) - before, time.perf_counter() - start
 
-    def of(self, names):
-        """Looks features up, in a `tf.data` pipeline.
+    def of(self, names: tf.Tensor) -> tf.Tensor:
+        """Look features up, in a `tf.data` pipeline.
 
         Args:
-            names: string tensor (batch,), as `sources.Photos` yields.
+            names: string tensor (batch,), as a `PhotoSet` yields.
 
         Returns:
             float32 tensor (batch, num_features).
@@ -70,8 +74,8 @@ class PhotoFeatures:
         return tf.ensure_shape(features, (None, self._features.shape[1]))
 
 
-def _read(path):
-    """A file of the folder -> (list of names, features), or None if it is damaged and to be done again."""
+def _read(path: Path) -> tuple[list[bytes], np.ndarray] | None:
+    """Read a file of the folder: names and features, or None if it is damaged and has to be made again."""
     try:
         with np.load(path) as part:
             return part["names"].tolist(), part["features"]
@@ -79,8 +83,10 @@ def _read(path):
         return None
 
 
-def _find(extractor, photos):
-    """Iterator of (name, rgb) -> names and features of the next FILE_PHOTOS, in batches of arrays."""
+def _find(
+    extractor: Extractor, photos: Iterator[tuple[bytes, np.ndarray]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield names and features of the next `FILE_PHOTOS` pairs (name, rgb), in batches."""
     for _ in range(FILE_PHOTOS // BATCH_SIZE):
         if not (batch := list(itertools.islice(photos, BATCH_SIZE))):
             return
@@ -91,16 +97,16 @@ def _find(extractor, photos):
         yield np.array([name for name, _ in batch]), features.astype("float16")
 
 
-def cache_name(extractor, photos, sources):
-    """A name for the folder of features that stands for the exact extractor and photos.
+def cache_name(extractor: Extractor, photos: PhotoSet, sources: list[str]) -> str:
+    """Return a name for the folder of features that stands for the exact extractor and photos.
 
     Args:
-        extractor: `extractors.Extractor`.
-        photos: `sources.Photos`.
-        sources: list of texts, what the photos were loaded from.
+        extractor: the frozen network.
+        photos: the photos.
+        sources: what the photos were loaded from.
 
     Returns:
-        A text such as "features-inception_v3-1b7e33d0".
+        A name such as "features-inception_v3-1b7e33d0".
     """
     exactly = f"{extractor.digest} {photos.digest} {sorted(map(str, sources))}"
     return f"features-{extractor.name}-{zlib.crc32(exactly.encode(errors='surrogateescape')):08x}"

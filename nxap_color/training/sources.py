@@ -1,15 +1,19 @@
-"""Where training photos come from: folders, zips, or tensorflow-datasets; and their split in two."""
+"""Photos to train and to validate on, from folders, zips or tensorflow-datasets."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from nxap_color.downloads import has_internet
-from nxap_color.errors import PhotoError
+from nxap_color.errors import PhotoError, UserError
 from nxap_color.images import to_uint8
 from nxap_color.media.collections import list_photos, own_name, photo_size, read_listed
 
@@ -18,54 +22,54 @@ TFDS_SHUFFLE = 2048  # photos, still compressed, that are mixed at a time
 
 
 @dataclass
-class Photos:
-    """Photos to train and to validate on, none in both.
+class PhotoSet:
+    """A data set: photos to train and photos to validate on, none in both.
 
     Attributes:
         train: function epoch -> `tf.data.Dataset` of one pass, in an order that depends on the epoch.
         validation: `tf.data.Dataset` of one pass, always in the same order. Both yield (name, rgb),
             rgb uint8 (H, W, 3) of any size, or (0, 0, 3) for a file that could not be read.
-        num_train: number of training photos, broken and gray ones included.
+        num_train: number of training photos, including broken and gray ones.
         num_validation: the same for validation.
         digest: stands for the exact set of files; runs with the same digest saw the same data.
         skipped: names of what was left out so far, under "broken" and "gray".
+
+    Raises:
+        UserError: if one of the two parts is empty.
     """
 
-    train: Callable
+    train: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
     num_train: int
     num_validation: int
     digest: str
-    skipped: dict = field(default_factory=lambda: {"broken": set(), "gray": set()})
+    skipped: dict[str, set[str]] = field(default_factory=lambda: {"broken": set(), "gray": set()})
 
     def __post_init__(self):
         if not self.num_train or not self.num_validation:
-            raise ValueError(
+            raise UserError(
                 f"{self.num_train + self.num_validation} photos give {self.num_train} to train and "
                 f"{self.num_validation} to validate on; both need at least one. Add photos or raise "
                 "the share for validation (--validation)."
             )
 
 
-def load_photos(sources, validation_fraction=0.02, seed=0):
-    """Opens colour photos and splits them into training and validation.
+def load_photos(sources: Sequence[str | Path], validation_fraction: float = 0.02, seed: int = 0) -> PhotoSet:
+    """Open colour photos and split them into training and validation.
 
     Args:
-        sources: list of folders (searched recursively), zips and single photos, which are mixed; or of
-            one "tfds:NAME", a name of tensorflow-datasets, downloaded on first use.
-        validation_fraction: in (0, 1), the share kept for validation. A photo's side is decided by a
-            hash of its own name (for tensorflow-datasets its number) and the seed, so that photos added
-            later move no other.
+        sources: folders (searched recursively), zips and single photos, which are mixed; or one "tfds:NAME",
+            a name of tensorflow-datasets, downloaded on first use.
+        validation_fraction: in (0, 1), the share kept for validation. A hash of a photo's own name (with
+            tensorflow-datasets, of its number) and the seed decides its side, so that adding photos moves
+            no other.
         seed: whole number; decides the split and the order.
 
-    Returns:
-        `Photos`.
-
     Raises:
-        ValueError: if there are too few photos to split, or a source is none of the above.
-        FileNotFoundError: if a source is missing.
-        ConnectionError: if tensorflow-datasets would have to download without internet.
+        UserError: if there are too few photos to split, a source is missing or none of the above, or
+            tensorflow-datasets would have to download without internet.
     """
+    _leave_gpus_to_keras()
     if len(sources) == 1 and str(sources[0]).startswith(TFDS_PREFIX):
         builder = find_tfds(str(sources[0]).removeprefix(TFDS_PREFIX))
         return photos_of_builder(builder, validation_fraction, seed)
@@ -85,7 +89,7 @@ def load_photos(sources, validation_fraction=0.02, seed=0):
     ordered = tf.data.Dataset.from_tensor_slices(
         tf.constant([os.fsencode(name) for name in validation], tf.string)
     )
-    return Photos(
+    return PhotoSet(
         train=shuffled,
         validation=ordered.map(_read, num_parallel_calls=tf.data.AUTOTUNE),
         num_train=len(train),
@@ -94,8 +98,18 @@ def load_photos(sources, validation_fraction=0.02, seed=0):
     )
 
 
-def find_tfds(name):
-    """Finds a data set of tensorflow-datasets and downloads it if need be.
+def _leave_gpus_to_keras() -> None:
+    """Let TensorFlow read photos on the processor where another library computes.
+
+    It would take the memory of the graphics cards from that library.
+    """
+    if keras.backend.backend() != "tensorflow":
+        with contextlib.suppress(RuntimeError):  # it has started already
+            tf.config.set_visible_devices([], "GPU")
+
+
+def find_tfds(name: str) -> Any:
+    """Find a data set of tensorflow-datasets and download it if need be.
 
     Args:
         name: such as "tf_flowers" or "imagenette/320px-v2".
@@ -104,49 +118,47 @@ def find_tfds(name):
         A builder that is ready to be read.
 
     Raises:
-        ValueError: if there is no data set of this name, or it cannot be prepared.
-        ConnectionError: if it has to be downloaded and there is no internet; within seconds, where
-            tensorflow-datasets itself would try for minutes.
+        UserError: if there is no data set of this name, it cannot be prepared, or it has to be downloaded and
+            there is no internet; the latter within seconds, where tensorflow-datasets would try for minutes.
     """
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name)
     except tfds.core.DatasetNotFoundError:
-        raise ValueError(f"tensorflow-datasets has no data set {name}; data/README.md names some.") from None
+        raise UserError(f"tensorflow-datasets has no data set {name}; data/README.md names some.") from None
     if not builder.is_prepared() and not has_internet():
-        raise ConnectionError(
+        raise UserError(
             f"The data set {name} is not on this machine, and there is no internet to download it from. "
             "Connect and try again, or train on a folder of your own photos: "
             "python -m nxap_color.train FOLDER"
         )
     try:
         builder.download_and_prepare()
-    except Exception as error:  # dead links, a full disk, sets to be fetched by hand: it says which
-        raise ValueError(f"tensorflow-datasets could not prepare {name}: {error}") from error
+    except Exception as error:  # not ours: dead links, a full disk, sets to be fetched by hand
+        raise UserError(f"tensorflow-datasets could not prepare {name}: {error}") from error
     return builder
 
 
-def photos_of_builder(builder, validation_fraction=0.02, seed=0):
-    """Splits the photos of a tensorflow-datasets builder in two: its "train" ones, if it has such.
+def photos_of_builder(builder: Any, validation_fraction: float = 0.02, seed: int = 0) -> PhotoSet:
+    """Split the photos of a tensorflow-datasets builder in two: those of its "train" split, if it has one.
 
     Args:
         builder: a prepared builder with a colour image among its features, for example of
             `tfds.folder_dataset.ImageFolder`.
         validation_fraction, seed: as in `load_photos`.
 
-    Returns:
-        `Photos`.
-
     Raises:
-        ValueError: if the data set has no colour photos, or too few.
+        UserError: if the data set has no colour photos, or too few.
     """
     import tensorflow_datasets as tfds
+
+    _leave_gpus_to_keras()
 
     features = builder.info.features or {}
     colour = [key for key, feature in features.items() if getattr(feature, "shape", ())[-1:] == (3,)]
     if not colour:
-        raise ValueError(f"{builder.name} has no colour photos among its features {list(features)}.")
+        raise UserError(f"{builder.name} has no colour photos among its features {list(features)}.")
     key = colour[0]
     splits = list(builder.info.splits)
     split = "train" if "train" in splits or not splits else splits[0]
@@ -170,7 +182,7 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
         mixed = part(False).batch(TFDS_SHUFFLE).map(mix).unbatch()
         return mixed.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
-    return Photos(
+    return PhotoSet(
         train=shuffled,
         validation=part(True).map(decode, num_parallel_calls=tf.data.AUTOTUNE),
         num_train=int((~sides).sum()),
@@ -179,7 +191,7 @@ def photos_of_builder(builder, validation_fraction=0.02, seed=0):
     )
 
 
-def _read(name):
+def _read(name: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Name -> (name, rgb uint8 (H, W, 3)); (0, 0, 3) if the file cannot be read."""
 
     def read(name):
@@ -192,11 +204,11 @@ def _read(name):
     return name, tf.ensure_shape(rgb, (None, None, 3))
 
 
-def _hash(name, seed):
-    """A number in [0, 1) that depends on nothing but a name and the seed."""
+def _hash(name: str, seed: int) -> float:
+    """Return a number in [0, 1) that depends on nothing but a name and the seed."""
     digest = hashlib.sha256(os.fsencode(f"{seed}:{name}")).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
-def _digest(lines):
+def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256(os.fsencode("\n".join(sorted(lines)))).hexdigest()[:16]

@@ -1,11 +1,24 @@
-"""From the arguments of a training to the networks, the loss and the optimizer that they name."""
+"""From the settings of a training to the networks, the loss and the optimizer that they name, and `fit`."""
 
 import functools
+import math
+import sys
+import warnings
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from nxap_color import data, extractors, imagenet, losses, metrics, models, saved
-from nxap_color.training import pretrained
+from nxap_color.errors import TrainingError, UserError
+from nxap_color.training import distribute, pretrained
+from nxap_color.training.config import TrainConfig
+from nxap_color.training.features import PhotoFeatures, cache_name
+from nxap_color.training.run import Run, make_recipe
+from nxap_color.training.sources import PhotoSet, load_photos
+
+# Layers that answer: half precision would round colours to steps of half an ab unit.
+_IN_FLOAT32 = ("ab", "ab_bins")
 
 
 class EncoderAdam(keras.optimizers.Adam):
@@ -20,122 +33,233 @@ class EncoderAdam(keras.optimizers.Adam):
         **kwargs: as in `keras.optimizers.Adam`.
     """
 
-    def __init__(self, learning_rate, encoder_rate=1.0, **kwargs):
+    def __init__(self, learning_rate: Any, encoder_rate: float = 1.0, **kwargs: Any):
         super().__init__(learning_rate, **kwargs)
         self.encoder_rate = encoder_rate
 
-    def build(self, variables):
+    def build(self, variables: list) -> None:
         super().build(variables)
         in_encoder = (variable.path.startswith("encoder_") for variable in variables)
         self._shares = [self.encoder_rate if inside else 1.0 for inside in in_encoder]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         share = self._shares[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * share)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "encoder_rate": self.encoder_rate}
 
 
-# Layers that answer: half precision would round colours to steps of half an ab unit.
-_IN_FLOAT32 = ("ab", "ab_bins")
-
-
-def load_extractor(args):
-    """Loads the frozen network whose features the network that `args` names takes; None if it takes none.
+def train(config: TrainConfig) -> dict[str, Any] | None:
+    """Run a training; see `TrainConfig.run` for the files that it writes and the errors that it raises.
 
     Args:
-        args: the namespace of `train.make_parser`.
+        config: its settings.
+
+    Returns:
+        The recipe; None in all but the first of several processes.
+    """
+    keras.utils.set_random_seed(config.seed)
+    world = _find_world(config)
+    run = Run(config, world)
+    first_epoch = run.resume() if config.resume else 0
+    arguments = {**config.to_dict(), "source": None, "output": None}  # paths may differ
+    world.require_same(arguments=arguments, progress=first_epoch)
+    _require_own_output(config)
+    extractor = load_extractor(config)
+    with world.scope():
+        model = build_model(config, extractor)
+    origins = _find_origins(config, extractor)
+    photos = load_photos(config.sources, config.validation, config.seed)
+    data.require_usable(photos)
+    world.require_same(photos=photos.digest)
+    if not config.resume:  # only now, since it clears what an earlier run left
+        run.start()
+    world.say(f"{photos.num_train} photos to train on, {photos.num_validation} to validate on.")
+    steps = config.steps or max(1, photos.num_train // config.batch_size)
+    features = _find_features(config, extractor, photos, steps, world) if extractor else None
+    crops = photos, config.crop_size, config.batch_size
+    damage = config.degraded, config.min_crop
+    batches = data.training_batches(*crops, steps, config.seed, first_epoch, *damage, features)
+    validation = data.validation_batches(*crops, features)
+    # For the colours of the photos, which have to be the same ones after a stop.
+    from_the_start = data.training_batches(*crops, steps, config.seed)
+    with world.scope():
+        # The trainer shares its layers with the model, which itself stays free of optimizer and loss.
+        trainer = compile_trainer(model, config, steps, from_the_start)
+        _fit(trainer, run, steps, batches, validation, run.callbacks(model, validation))
+    if not world.is_first:
+        return None
+    _require_finite(run)
+    if config.average:
+        pretrained.average_weights([config.output, *config.average]).save(config.output)
+    recipe = make_recipe(run, model, photos, steps, data.mean_ab(from_the_start), origins)
+    run.finish(recipe)
+    return recipe
+
+
+def load_extractor(config: TrainConfig) -> extractors.Extractor | None:
+    """Load the frozen network whose features are fused in; None if the network takes none.
+
+    Args:
+        config: the settings of the training.
 
     Raises:
-        ValueError: if its weights cannot be had, or options do not belong to the network.
+        ExtractorError: if its weights cannot be had.
     """
-    name = args.extractor or ("inception_v3" if args.arch == "fusion" else "none")
-    if name != "none" and args.arch == "autoencoder":
-        raise ValueError("--extractor needs --arch fusion or unet; the autoencoder takes no features.")
-    if name == "none" and args.extractor_weights:
-        raise ValueError("--extractor-weights needs an --extractor whose weights they are.")
-    if args.filters and args.arch != "fusion":
-        raise ValueError(f"--filters needs --arch fusion, not {args.arch}.")
-    return None if name == "none" else extractors.load_extractor(name, args.extractor_weights or "imagenet")
+    if config.extractor_name is None:
+        return None
+    return extractors.load_extractor(config.extractor_name, config.extractor_weights or "imagenet")
 
 
-def build_model(args, extractor=None):
-    """Builds the network that `args` names, from the weights that it names.
+def build_model(config: TrainConfig, extractor: extractors.Extractor | None = None) -> keras.Model:
+    """Build the network, with the weights that a training starts from.
 
     Args:
-        args: the namespace of `train.make_parser`.
+        config: the settings of the training.
         extractor: as from `load_extractor`.
 
     Returns:
-        A `keras.Model`, the first blocks of its encoder not trainable if `args.freeze` says so; it computes
-        in `args.precision`.
+        A `keras.Model`, the first blocks of its encoder not trainable if `config.freeze` says so; it computes
+        in `config.precision`.
 
     Raises:
-        ValueError: if the weights are missing or belong to another network.
+        UserError: if the weights are missing or belong to another network.
     """
-    if args.loss == "bins" and args.arch != "unet":
-        raise ValueError("--loss bins needs --arch unet, whose head can answer bins.")
     options = {
         "autoencoder": {},
-        "fusion": {"extractor": extractor, "filters": args.filters or 64},
-        "unet": {"extractor": extractor, "head": "bins" if args.loss == "bins" else "ab"},
+        "fusion": {"extractor": extractor, "filters": config.filters or 64},
+        "unet": {"extractor": extractor, "head": "bins" if config.loss == "bins" else "ab"},
     }
-    build = functools.partial(models.ARCHITECTURES[args.arch], **options[args.arch])
-    if args.freeze and not (args.imagenet or args.init):
-        raise ValueError(
-            "--freeze keeps weights as they are, which needs some to keep: --imagenet or --init."
-        )
-    if args.init and saved.find_model(args.init).resolve() == args.output.resolve():
-        raise ValueError(
-            f"--output {args.output} would replace what --init starts from: choose another name."
-        )
-    for name in [args.init] * bool(args.init) + args.average:
+    build = functools.partial(models.ARCHITECTURES[config.arch], **options[config.arch])
+    for name in [config.init] * bool(config.init) + config.average:
         if extractor and (trained := saved.load_recipe(name).get("extractor")):
             extractors.require_same(extractor, trained, name)
-    for name in args.average:  # said now, not after hours, if it is another network
-        pretrained.copy_weights(saved.load_model(name), build(), False)
+    for name in config.average:  # said now, not after hours, if it is another network
+        pretrained.copy_weights(saved.load_model(name), build(), head_may_differ=False)
     model = build()
-    if args.imagenet:
+    if config.imagenet:
         imagenet.load_imagenet_encoder(model)
-    if args.init:
-        pretrained.copy_weights(saved.load_model(args.init), model)
-    pretrained.freeze_encoder(model, args.freeze)
+    if config.init:
+        pretrained.copy_weights(saved.load_model(config.init), model)
+    pretrained.freeze_encoder(model, config.freeze)
     for layer in model.layers:
         if layer.name not in _IN_FLOAT32:
-            layer.dtype_policy = args.precision
+            layer.dtype_policy = config.precision
     return model
 
 
-def compile_trainer(model, args, steps, batches):
-    """Wraps a model's layers in a second model that has optimizer, loss and metrics.
+def compile_trainer(
+    model: keras.Model, config: TrainConfig, steps: int, batches: tf.data.Dataset
+) -> keras.Model:
+    """Wrap a model's layers in a second model that has optimizer, loss and metrics.
 
     Args:
         model: the network; the trainer shares its weights.
-        args: the namespace of `train.make_parser`.
+        config: the settings of the training.
         steps: steps in an epoch.
-        batches: training batches, the same ones also after a stop; some losses ask for their colours.
+        batches: training batches, the same ones also after a stop; some losses need their colours.
 
     Returns:
-        A compiled `keras.Model`.
+        A compiled `keras.Model` that takes the same dict of inputs.
     """
-    total = steps * args.epochs
+    total = steps * config.epochs
     warm_up = min(500, total // 10)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, total - warm_up), warmup_target=args.learning_rate, warmup_steps=warm_up
+        0.0, max(1, total - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
     )
-    encoder_rate = args.encoder_rate or (1 / 16 if args.imagenet or args.init else 1.0)
+    encoder_rate = config.encoder_rate or (1 / 16 if config.imagenet or config.init else 1.0)
     outputs, prior = model.output, None
-    if args.loss == "bins":
+    if config.loss == "bins":
         outputs = keras.layers.Concatenate(name="ab_and_bins")([outputs, model.get_layer("ab_bins").output])
         prior = data.ab_histogram(batches)
-    trainer = keras.Model(model.inputs, outputs, name=f"{model.name}_trainer")
+    inputs = {tensor.name: tensor for tensor in model.inputs}
+    trainer = keras.Model(inputs, outputs, name=f"{model.name}_trainer")
     optimizer = EncoderAdam(rate, encoder_rate)
-    if args.precision == "mixed_float16":  # whose smallest numbers are too large for some gradients
+    if config.precision == "mixed_float16":  # whose smallest numbers are too large for some gradients
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer=optimizer,
-        loss=losses.make_loss(args.loss, prior),
+        loss=losses.make_loss(config.loss, prior),
         metrics=[metrics.AbError(), metrics.ChromaRatio()],
     )
     return trainer
+
+
+def _find_world(config: TrainConfig) -> distribute.World:
+    """Find the devices to train on, and say which they are if they are to be shared."""
+    world = distribute.World()
+    if config.distribute:
+        world = distribute.find_world()
+        world.say(world.describe())
+    world.require_even(config.batch_size)
+    return world
+
+
+def _require_own_output(config: TrainConfig) -> None:
+    """Refuse an output that would replace what the training starts from."""
+    if config.init and saved.find_model(config.init).resolve() == config.output.resolve():
+        raise UserError(
+            f"--output {config.output} would replace what --init starts from: choose another name."
+        )
+
+
+def _find_origins(config: TrainConfig, extractor: extractors.Extractor | None) -> dict[str, Any]:
+    """Collect how the weights that a run starts from came about, so that the whole way can be gone again."""
+    return {
+        "init": saved.load_recipe(config.init) if config.init else None,
+        "averaged_with": [saved.load_recipe(name) for name in config.average],
+        "extractor": extractor and {key: getattr(extractor, key) for key in ("name", "weights", "digest")},
+    }
+
+
+def _find_features(
+    config: TrainConfig,
+    extractor: extractors.Extractor,
+    photos: PhotoSet,
+    steps: int,
+    world: distribute.World,
+) -> PhotoFeatures:
+    """Find the features of all photos, kept beside the output, and say what that saves."""
+    folder = config.output.parent / cache_name(extractor, photos, config.sources)
+    with world.first_goes_ahead():
+        features = PhotoFeatures(extractor, photos, folder)
+    found = f"Features of {features.num_found} photos found in {features.seconds:.0f} s"
+    world.say(f"{found}, kept in {folder}.")
+    if features.num_found:
+        seconds = steps * config.batch_size * features.seconds / features.num_found
+        world.say(f"Finding them in every epoch would take {seconds:.0f} s more of each.")
+    return features
+
+
+def _fit(
+    trainer: keras.Model,
+    run: Run,
+    steps: int,
+    batches: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Fit the trainer on the part of each batch that this process works on."""
+    progress_bar = 1 if sys.stdout.isatty() else 2
+    with warnings.catch_warnings():
+        # Keras cannot know how many photos the pipeline leaves out, and takes a pass's end for a shortage.
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        trainer.fit(
+            run.world.share(batches),
+            epochs=run.config.epochs,
+            steps_per_epoch=steps,
+            validation_data=run.world.share(validation),
+            callbacks=callbacks,
+            shuffle=False,  # the pipeline does
+            verbose=progress_bar if run.world.is_first else 0,
+        )
+
+
+def _require_finite(run: Run) -> None:
+    """Give a run up whose loss became NaN or infinite."""
+    last_loss = float(run.history()[-1]["loss"])
+    if not math.isfinite(last_loss):
+        run.forget()
+        rate = run.config.learning_rate
+        raise TrainingError(f"The loss became {last_loss}: try a lower --learning-rate than {rate:g}.")

@@ -104,7 +104,8 @@ def test_batches_carry_the_features_of_their_own_photos(photos, folder):
     batches = training_batches(photos, (32, 32), 4, 2, min_crop=0.9, features=found)
     for dataset in (batches.take(4), validation_batches(photos, (32, 32), 4, features=found)):
         pairs = []
-        for (lightness, vectors), ab in dataset.as_numpy_iterator():
+        for inputs, ab in dataset.as_numpy_iterator():
+            lightness, vectors = inputs["lightness"], inputs["mean_of_rgb"]
             assert vectors.shape == (len(ab), 2) and lightness.shape == (*ab.shape[:3], 1)
             pairs += zip(vectors[:, 0], lightness.mean(axis=(1, 2, 3)), strict=True)
         means, crops = np.transpose(pairs)

@@ -169,11 +169,9 @@ def test_weights_are_copied_and_another_head_stays_fresh():
 
 
 def test_weights_of_another_architecture_are_refused():
-    with pytest.raises(
-        ValueError, match="autoencoder do not fit unet, which needs a layer encoder_stem with"
-    ):
+    with pytest.raises(UserError, match="autoencoder do not fit unet, which needs a layer encoder_stem with"):
         pretrained.copy_weights(models.build_autoencoder(), models.build_unet())
-    with pytest.raises(ValueError, match=r"a layer decoder_160 with \(3, 3, 432, 160\)"):
+    with pytest.raises(UserError, match=r"a layer decoder_160 with \(3, 3, 432, 160\)"):
         pretrained.copy_weights(models.build_unet((80, 48, 32)), models.build_unet())
 
 
@@ -187,5 +185,5 @@ def test_frozen_blocks_are_the_first_ones(num_blocks):
 
 @pytest.mark.parametrize(("build", "num_blocks"), [(models.build_unet, 17), (models.build_autoencoder, 1)])
 def test_blocks_that_are_not_there_are_refused(build, num_blocks):
-    with pytest.raises(ValueError, match=f"has no {num_blocks} encoder blocks to freeze"):
+    with pytest.raises(UserError, match=f"has no {num_blocks} encoder blocks to freeze"):
         pretrained.freeze_encoder(build(), num_blocks)

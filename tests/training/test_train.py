@@ -1,6 +1,7 @@
-"""Training through its command line, on tiny photos."""
+"""Training through its command line and `TrainConfig`, on tiny photos."""
 
 import csv
+import dataclasses
 import json
 import signal
 import subprocess
@@ -15,25 +16,18 @@ from PIL import Image
 from nxap_color import models, saved
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import ExtractorError
-from nxap_color.train import main, make_parser
+from nxap_color.train import main
+from nxap_color.training.config import TrainConfig
 from nxap_color.training.run import Run
 from nxap_color.training.trainer import EncoderAdam, build_model
 
-TINY = [
-    "--image-size",
-    "32",
-    "--batch-size",
-    "2",
-    "--steps",
-    "2",
-    "--validation",
-    "0.3",
-    "--sample-every",
-    "1",
-]
+TINY = ["--image-size", "32", "--batch-size", "2", "--steps", "2"]
+TINY += ["--validation", "0.3", "--sample-every", "1"]
 
 # A network that is compiled in a moment.
 SMALL = [*TINY, "--arch", "fusion", "--extractor", "none", "--filters", "8"]
+SETTINGS = {"arch": "fusion", "extractor": "none", "filters": 8, "epochs": 1}
+SETTINGS |= {"image_size": 32, "batch_size": 2, "steps": 2, "validation": 0.3}
 
 
 def log_of(path):
@@ -98,18 +92,18 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(photo_folder, tmp_pat
 
 
 def test_a_run_killed_while_its_first_state_was_written_starts_anew(photo_folder, tmp_path):
-    arguments = [str(photo_folder), *SMALL, "--epochs", "1", "--output", str(tmp_path / "a.keras")]
-    run = Run(tmp_path / "a.keras")
-    run.start(vars(make_parser().parse_args(arguments)))
+    config = TrainConfig(photo_folder, **SETTINGS, output=tmp_path / "a.keras")
+    run = Run(config)
+    run.start()
     (run.state / "state").mkdir()
     (run.state / "state" / "latest.weights.h5").write_bytes(b"\x89HDF\r\n")
-    assert main([*arguments, "--resume"]) == 0
+    dataclasses.replace(config, resume=True).run()
     assert [row["epoch"] for row in log_of(run.output)] == ["0"]
 
 
 def test_resuming_with_other_arguments_is_refused(photo_folder, tmp_path, capsys):
-    run = Run(tmp_path / "model.keras")
-    run.start({"source": [str(photo_folder)], "epochs": 9})
+    run = Run(TrainConfig(photo_folder, epochs=9, output=tmp_path / "model.keras"))
+    run.start()
     assert main([str(photo_folder), "--epochs", "3", "--resume", "--output", str(run.output)]) == 2
     assert "epochs (was 9, now 3)" in capsys.readouterr().err
 
@@ -120,8 +114,8 @@ def test_resuming_nothing_is_refused(photo_folder, tmp_path, capsys):
 
 
 def test_starting_over_a_stopped_run_is_refused(photo_folder, tmp_path, capsys):
-    run = Run(tmp_path / "model.keras")
-    run.start({"epochs": 9})
+    run = Run(TrainConfig(photo_folder, epochs=9, output=tmp_path / "model.keras"))
+    run.start()
     assert main([str(photo_folder), *TINY, "--output", str(run.output)]) == 2
     assert "--resume goes on with it" in capsys.readouterr().err
 
@@ -227,11 +221,11 @@ def test_every_loss_trains_a_network_that_predicts_ab(loss, photo_folder, tmp_pa
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_what_is_trained_in_mixed_precision_is_saved_in_float32(precision, photo_folder, tmp_path):
     output = tmp_path / "model.keras"
-    command = [str(photo_folder), *SMALL, "--epochs", "1", "--output", str(output), "--precision", precision]
-    network = build_model(make_parser().parse_args(command))
+    config = TrainConfig(photo_folder, **SETTINGS, output=output, precision=precision)
+    network = build_model(config)
     assert network.get_layer("conv0").compute_dtype == precision.removeprefix("mixed_")
     assert network.get_layer("ab").compute_dtype == "float32"
-    assert main(command) == 0
+    config.run()
     network = saved.load_model(output)
     assert {layer.dtype_policy.name for layer in network.layers} == {"float32"}
     assert {str(weight.dtype) for weight in network.weights} == {"float32"}
@@ -246,14 +240,8 @@ def test_the_result_can_be_averaged_with_other_models(photo_folder, tmp_path):
     network.set_weights([2 * weight for weight in weights])
     network.save(tmp_path / "twice.keras")
     output = tmp_path / "mean.keras"
-    options = [
-        "--arch",
-        "autoencoder",
-        "--init",
-        tmp_path / "once.keras",
-        "--average",
-        tmp_path / "twice.keras",
-    ]
+    options = ["--arch", "autoencoder", "--init", tmp_path / "once.keras"]
+    options += ["--average", tmp_path / "twice.keras"]
     options += ["--learning-rate", "1e-12", "--epochs", "1", "--output", output]
     assert main([str(photo_folder), *TINY, *map(str, options)]) == 0
     for mean, weight in zip(saved.load_model(str(output)).get_weights(), weights, strict=True):
@@ -337,12 +325,13 @@ def test_the_whole_of_inception_is_trained_with_saved_without_and_attached(photo
     colorizer = Colorizer.load(str(output))
     assert colorizer.extractor.network.count_params() > 21e6
     assert colorizer.model.count_params() == pytest.approx(6.84e6, rel=0.01)
-    lightness = np.random.default_rng(0).uniform(-1, 1, (64, 96, 1)).astype("float32")
     rgb = np.random.default_rng(1).random((64, 96, 3)).astype("float32")
-    before = colorizer.predict_ab([lightness], features=colorizer.extractor([rgb]))[0] / 128.0
+    given = colorizer.network_input(rgb)
+    assert set(given) == {"lightness", "inception_v3"}
+    before = colorizer.predict_ab([given])[0] / 128.0
     colorizer.model.save(tmp_path / "again.keras")
     output.with_suffix(".json").rename(tmp_path / "again.json")
     again = Colorizer.load(str(tmp_path / "again.keras"))
-    after = again.predict_ab([lightness], features=again.extractor([rgb]))[0] / 128.0
+    after = again.predict_ab([again.network_input(rgb)])[0] / 128.0
     assert np.abs(before).max() > 1e-3
     np.testing.assert_allclose(after, before, atol=1e-5)
