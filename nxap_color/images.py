@@ -107,6 +107,14 @@ def contact_sheet(rows: list[list[np.ndarray]], height: int = 160, gap: int = 4)
     return np.concatenate(padded)[:-gap]
 
 
+def as_uint8(picture: np.ndarray) -> np.ndarray:
+    """Return a picture of any depth, float in [0, 1], uint16 or uint8, of any shape, as uint8."""
+    picture = np.asarray(picture)
+    if np.issubdtype(picture.dtype, np.floating):
+        return np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
+    return to_uint8(picture)
+
+
 def before_after(before: np.ndarray, after: np.ndarray, height: int | None = None) -> np.ndarray:
     """Place a photo and its coloured version side by side.
 
@@ -118,18 +126,11 @@ def before_after(before: np.ndarray, after: np.ndarray, height: int | None = Non
     Returns:
         uint8 array (height, width, 3).
     """
-    gray = np.asarray(Image.fromarray(_as_uint8(before)).convert("L").convert("RGB"))
+    gray = np.asarray(Image.fromarray(as_uint8(before)).convert("L").convert("RGB"))
     return contact_sheet([[gray, after]], height or min(len(before), 1080))
 
 
 def _to_height(picture, height):
-    picture = _as_uint8(picture)
+    picture = as_uint8(picture)
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def _as_uint8(picture):
-    picture = np.asarray(picture)
-    if np.issubdtype(picture.dtype, np.floating):
-        return np.uint8(np.clip(picture, 0.0, 1.0) * 255.0 + 0.5)
-    return to_uint8(picture)

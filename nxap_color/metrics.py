@@ -13,6 +13,8 @@ from nxap_color.color import AB_SCALE
 from nxap_color.errors import UserError
 from nxap_color.losses import shrink_to
 
+MIN_SIDE = 7  # pixels, the window of SSIM
+
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class AbError(keras.metrics.Mean):
@@ -88,11 +90,11 @@ def compare_photos(result: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         colorfulness, true_colorfulness: see `colorfulness`.
 
     Raises:
-        UserError: if the shapes differ or a side is below 7 pixels.
+        UserError: if the shapes differ or a side is below `MIN_SIDE` pixels.
     """
-    if result.shape != truth.shape or min(truth.shape[:2]) < 7:
+    if result.shape != truth.shape or min(truth.shape[:2]) < MIN_SIDE:
         raise UserError(
-            "Photos to compare must be of one shape and at least 7 pixels high and wide, received "
+            f"Photos to compare must be of one shape and at least {MIN_SIDE} pixels high and wide, received "
             f"{result.shape} and {truth.shape}."
         )
     lab, true_lab = rgb2lab(result), rgb2lab(truth)

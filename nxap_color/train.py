@@ -7,6 +7,7 @@ import sys
 
 from nxap_color.cli.console import run, start_quietly
 from nxap_color.cli.options import add_options
+from nxap_color.errors import TrainingError
 from nxap_color.training import distribute
 from nxap_color.training.config import TrainConfig
 
@@ -37,9 +38,15 @@ def train(arguments: list[str] | None, args: argparse.Namespace) -> int:
     distribute.require_jax()
     if config.distribute and (status := distribute.supervise(arguments)) is not None:
         return status
+    recipe, explosion = None, None
     with distribute.failing_at_once():
         start_quietly(prepare=functools.partial(_prepare, config))
-        recipe = config.run()
+        try:
+            recipe = config.run()
+        except TrainingError as error:  # known when all processes are done, none of which needs to stop
+            explosion = error
+    if explosion:
+        raise explosion
     if recipe:
         best = recipe["best_epoch"]
         print(
@@ -66,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         functools.partial(train, arguments),
         make_parser(),
         arguments,
-        stopped="stopped; the same command with --resume goes on after the last epoch",
+        stopped="stopped; the same command with --resume continues after the last complete epoch",
     )
 
 

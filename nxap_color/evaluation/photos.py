@@ -24,7 +24,6 @@ CSV_COLUMNS = (
     "psnr", "psnr_low", "psnr_high", "ssim", "delta_e", "delta_e_low", "delta_e_high", "ab_error",
     "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high", "seconds",
 )  # fmt: skip
-MIN_SIDE = 7  # pixels, the window of SSIM
 RESAMPLES = 2000
 
 Method = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) -> uint8 (H, W, 3)
@@ -72,8 +71,10 @@ def measure_photos(
 def _read_truth(name, degraded):
     """Read a photo to measure on, uint8 (H, W, 3); PhotoError if it is gray or too small."""
     truth = to_uint8(read_listed(name).rgb)
-    if min(truth.shape[:2]) < MIN_SIDE:
-        raise PhotoError(f"This photo is too small to be measured: at least {MIN_SIDE} pixels on a side.")
+    if min(truth.shape[:2]) < metrics.MIN_SIDE:
+        raise PhotoError(
+            f"This photo is too small to be measured: at least {metrics.MIN_SIDE} pixels on a side."
+        )
     if not np.ptp(truth, axis=-1).any():
         raise PhotoError("This photo is gray: there is no true colour to compare with.")
     if degraded:

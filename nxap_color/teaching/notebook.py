@@ -1,7 +1,6 @@
 """Start notebooks quietly, and show tables, films and a slider in them."""
 
 import base64
-import copy
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -114,11 +113,8 @@ def explore_vividness(colorizer: "Colorizer", photo: np.ndarray) -> "interactive
     """
     from nxap_color.colorizer import MAX_VIVIDNESS  # here, since it imports Keras
 
-    other = copy.copy(colorizer)
-
     def colour(vividness):
-        other.vividness = vividness
-        return other.colorize(photo)
+        return colorizer.with_vividness(vividness).colorize(photo)
 
     try:
         from ipywidgets import FloatSlider, interactive

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nxap_color.images import _as_uint8
+from nxap_color.images import as_uint8
 
 if TYPE_CHECKING:
     import keras
@@ -64,7 +64,7 @@ def show_pictures(
     aspect = max(np.shape(picture)[0] / np.shape(picture)[1] for picture in pictures)
     figure = _figure(columns * side, rows * (side * aspect + 0.3 * bool(captions)))
     for axes, picture in zip(figure.subplots(rows, columns, squeeze=False).flat, pictures, strict=False):
-        axes.imshow(_as_uint8(picture))
+        axes.imshow(as_uint8(picture))
     for axes, caption in zip(figure.axes, captions or (), strict=False):
         axes.set_title(caption, fontsize=9)
     for axes in figure.axes:
@@ -163,7 +163,7 @@ def draw_flow(flow: np.ndarray) -> np.ndarray:
     direction = (np.arctan2(flow[..., 1], flow[..., 0]) / (2.0 * np.pi)) % 1.0
     speed = np.linalg.norm(flow, axis=-1)
     hsv = np.stack([direction, speed / max(speed.max(), 1.0), np.ones_like(speed)], axis=-1)
-    return _as_uint8(hsv_to_rgb(hsv))
+    return as_uint8(hsv_to_rgb(hsv))
 
 
 def draw_network(
