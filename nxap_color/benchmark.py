@@ -48,7 +48,7 @@ def print_photos() -> None:
 
 def print_film(path: Path) -> None:
     """Print how fast a film is coloured."""
-    count, coloured, plain, steps = speed.measure_film(path)
+    count, coloured, plain, steps = speed.time_film(path)
     print(f"{path.name}, {count} frames:")
     print(f"  coloured          {coloured:8.1f} frames/s, everything included")
     print(f"  ffmpeg alone      {plain:8.1f} frames/s, decoding and encoding the same film")

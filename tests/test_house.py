@@ -192,7 +192,6 @@ def public_functions(module):
                 yield f"{name}.{method.name}", method
 
 
-@pytest.mark.skip(reason="not all modules have them yet")
 @pytest.mark.parametrize("module", NAMES)
 def test_public_functions_have_type_hints(module):
     untyped = {name: missing_hints(node) for name, node in public_functions(module) if missing_hints(node)}

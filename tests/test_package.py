@@ -44,7 +44,7 @@ def state():
     loggers = {name: logging.getLogger(name).level for name in ("tifffile", "tensorflow", "PIL", "")}
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     return level, loggers, handlers, warnings.filters[:], os.getcwd(), cv2.getNumThreads()
-import keras, PIL.Image, skimage, tifffile, tensorflow, tqdm  # these may change what they like
+import keras, PIL.Image, scipy.special, skimage, tifffile, tensorflow, tqdm  # these may change what they like
 before, variables = state(), dict(os.environ)
 import nxap_color
 for name in nxap_color.__all__:

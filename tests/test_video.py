@@ -413,7 +413,7 @@ def test_names_that_ffmpeg_could_take_for_something_else(film, colour):
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, tiny_model, monkeypatch):
-    target, run = tmp_path / "result.mp4", films.ffmpeg.run
+    target, run = tmp_path / "result.mp4", films.ffmpeg.run_ffmpeg
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def run_on_a_full_disk(*options, **more):
@@ -424,7 +424,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, ti
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(films.ffmpeg, "run", run_on_a_full_disk)
+    monkeypatch.setattr(films.ffmpeg, "run_ffmpeg", run_on_a_full_disk)
     target.write_bytes(b"precious")
     with pytest.raises(FilmError, match="It cannot be written"):
         colorize_video(Colorizer(tiny_model, 64), film, target)

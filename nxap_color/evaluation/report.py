@@ -1,6 +1,5 @@
 """From models and photos to one report: measured photo by photo, as tables, JSON and a contact sheet."""
 
-import copy
 import json
 import sys
 from pathlib import Path
@@ -85,8 +84,7 @@ def load_methods(
         shipped = Colorizer.load(name, extractor_weights=extractor_weights)
         for amount in vividness:
             label = name if amount == 1.0 else f"{name} x{amount:g}"
-            colorizers[label] = copy.copy(shipped)
-            colorizers[label].vividness = amount
+            colorizers[label] = shipped.with_vividness(amount)
     recipe = saved.load_recipe(models[0])
     return colorizers, tuple(recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB))
 

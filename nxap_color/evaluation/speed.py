@@ -215,7 +215,7 @@ class _Stopwatch:
         return result
 
 
-def measure_film(path: Path) -> tuple[int, float, float, dict[str, float]]:
+def time_film(path: Path) -> tuple[int, float, float, dict[str, float]]:
     """Measure how fast a film is coloured, and each step of it alone.
 
     Args:
@@ -236,16 +236,16 @@ def measure_film(path: Path) -> tuple[int, float, float, dict[str, float]]:
     film, colorizer, timed = films.probe(path), Colorizer.load(), _Stopwatch()
     codec = films.video_codec(path.suffix.lower(), films.DEFAULT_CRF)
     with tempfile.TemporaryDirectory() as folder:
-        steps = _measure_film_steps(film, codec, colorizer, Path(folder))
+        steps = _time_film_steps(film, codec, colorizer, Path(folder))
         timed("all", lambda: video.colorize_video(colorizer, path, Path(folder) / f"all{path.suffix}"))
         plain = Path(folder) / f"plain{path.suffix}"
-        timed("plain", lambda: ffmpeg.run("-i", path, *codec, "-c:a", "copy", plain))
+        timed("plain", lambda: ffmpeg.run_ffmpeg("-i", path, *codec, "-c:a", "copy", plain))
     count = len(film.times) or sum(1 for _ in films.read_film(film))
     coloured, plain = (1000 * count / timed.milliseconds[name] for name in ("all", "plain"))
     return count, coloured, plain, steps
 
 
-def _measure_film_steps(film: Any, codec: list[str], colorizer: Any, folder: Path) -> dict[str, float]:
+def _time_film_steps(film: Any, codec: list[str], colorizer: Any, folder: Path) -> dict[str, float]:
     """Measure each step of colouring the first `FRAMES` of a film: a dict to milliseconds per frame."""
     from nxap_color import steady, video
     from nxap_color.media import films

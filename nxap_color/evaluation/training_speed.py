@@ -49,9 +49,9 @@ def measure_training(config: TrainConfig) -> dict[str, float]:
     """
     from nxap_color import data, extractors  # Keras: only where it is needed
     from nxap_color.training.sources import load_photos
-    from nxap_color.training.trainer import build_model, compile_trainer, load_extractor
+    from nxap_color.training.trainer import build_model, compile_trainer, find_extractor
 
-    extractor = load_extractor(config)
+    extractor = find_extractor(config)
     photos = load_photos(config.sources, config.validation, config.seed)
     data.require_usable(photos)
     batches = data.training_batches(

@@ -10,7 +10,7 @@ import imageio_ffmpeg
 from nxap_color.errors import FilmError
 
 
-def start(*options: Any, level: str = "error", **streams: Any) -> subprocess.Popen:
+def start_ffmpeg(*options: Any, level: str = "error", **streams: Any) -> subprocess.Popen:
     """Start ffmpeg; its log, no finer than `level`, comes through a pipe unless `stderr` says otherwise.
 
     Args:
@@ -28,11 +28,11 @@ def start(*options: Any, level: str = "error", **streams: Any) -> subprocess.Pop
     return subprocess.Popen([*command, *options], **streams)
 
 
-def run(*options: Any, level: str = "error", check: bool = True, cwd: Path | None = None) -> str:
+def run_ffmpeg(*options: Any, level: str = "error", check: bool = True, cwd: Path | None = None) -> str:
     """Run ffmpeg to its end.
 
     Args:
-        *options, level: as in `start`.
+        *options, level: as in `start_ffmpeg`.
         check: whether failing is an error.
         cwd: the folder to run in, or None for the current one.
 
@@ -42,7 +42,7 @@ def run(*options: Any, level: str = "error", check: bool = True, cwd: Path | Non
     Raises:
         FilmError: if it fails and `check` is set.
     """
-    process = start(*options, level=level, stdout=subprocess.DEVNULL, cwd=cwd)
+    process = start_ffmpeg(*options, level=level, stdout=subprocess.DEVNULL, cwd=cwd)
     log = process.communicate()[1].decode(errors="replace")
     if check and process.returncode:
         raise FilmError(f"It cannot be written ({last_words(log)}).")

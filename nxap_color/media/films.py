@@ -139,7 +139,7 @@ def probe(path: Path) -> Film:
     """
     if not path.is_file():
         raise FilmError("There is no such file.")
-    report = ffmpeg.run(
+    report = ffmpeg.run_ffmpeg(
         "-noautorotate", "-i", path, "-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo=checksum=0",
         "-f", "null", "-", level="info", check=False,
     )  # fmt: skip
@@ -190,7 +190,7 @@ def _packet_times(path):
     options = ("-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-")
     with tempfile.TemporaryFile() as log:
         streams = {"level": "warning", "stdout": subprocess.PIPE, "stderr": log}
-        with ffmpeg.start("-i", path, *options, **streams) as process:
+        with ffmpeg.start_ffmpeg("-i", path, *options, **streams) as process:
             for row in process.stdout:
                 if not row[:1].isdigit():
                     continue
@@ -251,7 +251,7 @@ class _Decoder:
             f"showinfo=checksum=0,scale={film.width}:{film.height}:in_color_matrix={film.matrix}"
             f":out_color_matrix={film.matrix}:out_range=tv,format={layout}"
         )
-        self.process = ffmpeg.start(
+        self.process = ffmpeg.start_ffmpeg(
             "-debug_ts", "-noautorotate", "-i", film.path, "-map", "0:V:0", "-vf", filters,
             "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1",
             level="level+info", stdout=subprocess.PIPE,
@@ -349,7 +349,7 @@ def plan_streams(film: Film, suffix: str, folder: Path) -> tuple[list[str], str]
     trial = folder / f"trial{suffix}"
     for note, options in plans.items():
         try:
-            ffmpeg.run(
+            ffmpeg.run_ffmpeg(
                 "-f", "lavfi", "-i", "color=size=64x64:duration=1", "-i", film.path, "-map", "0:v", *options,
                 "-c:v", video_codec(suffix, 30)[1], "-t", "1", "-f", _FORMATS.get(suffix, suffix[1:]), trial,
             )  # fmt: skip
@@ -381,7 +381,7 @@ def join_segments(film: Film, segments: list[tuple[Path, int]], target: Path, st
     if suffix == ".avi":  # it has one rate for all frames
         given += ["-r", str(film.fps)]
     with _complete(target) as unfinished:
-        ffmpeg.run(
+        ffmpeg.run_ffmpeg(
             "-itsoffset", f"{starts[0]}us", *given, "-f", "concat", "-safe", "0", "-i", listing.name,
             "-i", film.path, "-map", "0:v", *streams, "-c:v", "copy",
             "-map_metadata", "1", "-map_chapters", "1",
@@ -432,7 +432,7 @@ def join_side_by_side(left: Path, right: Path, target: Path, crf: int) -> None:
     suffix = target.suffix.lower()
     filters = "[0:V:0]hue=s=0[gray];[gray][1:V:0]hstack,crop=iw:trunc(ih/2)*2,format=yuv420p"
     with _complete(target) as unfinished:
-        ffmpeg.run(
+        ffmpeg.run_ffmpeg(
             "-i", left, "-i", right, "-filter_complex", filters,
             "-fps_mode", "passthrough", "-map", "1:a?", "-c:a", "copy", *video_codec(suffix, crf),
             "-f", _FORMATS.get(suffix, suffix[1:]), unfinished,
@@ -469,7 +469,7 @@ class FilmWriter:
         space = _PRIMARIES[film.matrix]
         tags = f"setparams=range=tv:color_primaries={space}:color_trc={space}:colorspace={space}"
         aspect = f"setsar={film.pixel_aspect.numerator}/{film.pixel_aspect.denominator}"
-        self.process = ffmpeg.start(
+        self.process = ffmpeg.start_ffmpeg(
             "-f", "ivf", "-i", "pipe:0", "-vf", f"{tags},{aspect}", "-fps_mode", "passthrough",
             "-enc_time_base", film.time_base, *codec, "-f", "nut", path,
             stdin=subprocess.PIPE, stderr=self.log,

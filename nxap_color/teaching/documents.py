@@ -28,6 +28,8 @@ PROJECT_PARTS = (
     "README.md",
     "requirements.txt",
     "pyproject.toml",
+    "LICENSE",
+    "docs",
     "nxap_color",
     "notebooks",
     "data",

@@ -250,6 +250,6 @@ class TrainConfig:
             UserError: if photos, weights or an earlier run at `output` cannot be used.
             TrainingError: if the loss became NaN or infinite.
         """
-        from nxap_color.training.trainer import train  # Keras: only where it is needed
+        from nxap_color.training.trainer import run_training  # Keras: only where it is needed
 
-        return train(self)
+        return run_training(self)

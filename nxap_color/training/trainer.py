@@ -50,7 +50,7 @@ class EncoderAdam(keras.optimizers.Adam):
         return {**super().get_config(), "encoder_rate": self.encoder_rate}
 
 
-def train(config: TrainConfig) -> dict[str, Any] | None:
+def run_training(config: TrainConfig) -> dict[str, Any] | None:
     """Run a training; see `TrainConfig.run` for the files that it writes and the errors that it raises.
 
     Args:
@@ -66,7 +66,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     arguments = {**config.to_dict(), "source": None, "output": None}  # paths may differ
     world.require_same(arguments=arguments, progress=first_epoch)
     _require_own_output(config)
-    extractor = load_extractor(config)
+    extractor = find_extractor(config)
     with world.scope():
         model = build_model(config, extractor)
     origins = _find_origins(config, extractor)
@@ -98,7 +98,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     return recipe
 
 
-def load_extractor(config: TrainConfig) -> extractors.Extractor | None:
+def find_extractor(config: TrainConfig) -> extractors.Extractor | None:
     """Load the frozen network whose features are fused in; None if the network takes none.
 
     Args:
@@ -117,7 +117,7 @@ def build_model(config: TrainConfig, extractor: extractors.Extractor | None = No
 
     Args:
         config: the settings of the training.
-        extractor: as from `load_extractor`.
+        extractor: as from `find_extractor`.
 
     Returns:
         A `keras.Model`, the first blocks of its encoder not trainable if `config.freeze` says so; it computes
