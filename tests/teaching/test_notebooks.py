@@ -258,6 +258,8 @@ def test_what_was_handed_in_works(archive, tmp_path):
         "README.md",
         "requirements.txt",
         "pyproject.toml",
+        "LICENSE",
+        "docs",
         "nxap_color",
         "notebooks",
         "data",
