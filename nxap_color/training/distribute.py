@@ -93,9 +93,9 @@ def supervise(arguments: list[str] | None = None) -> int | None:
     if _SUPERVISED in os.environ:
         for number in (signal.SIGINT, signal.SIGTERM):  # Keras swallows a KeyboardInterrupt within a step
             signal.signal(number, signal.SIG_DFL)
+        if index == 0:
+            print(f"Waiting for {count} processes, of which this is the first.", flush=True)
         return None
-    if index == 0:
-        print(f"Waiting for {count} processes, of which this is the first.", flush=True)
     command = [sys.executable, "-m", "nxap_color.train", *(sys.argv[1:] if arguments is None else arguments)]
     marked = {_SUPERVISED: "1", "JAX_ENABLE_PREEMPTION_SERVICE": "false"}  # which would ignore a SIGTERM
     status = subprocess.call(command, env=os.environ | marked)
@@ -195,10 +195,7 @@ class World:
         """Select this process's part of every batch.
 
         The last batch of the validation may not fill all devices: it is filled up with its first photos
-        again. Each device gets what it would get in one process.
-
-        Args:
-            batches: nested tensors of shape (batch, ...), as from `data`; so is what is returned.
+        again. Each device gets what it would get in one process. Tensors are (batch, ...), nested or not.
         """
         if not self.strategy:
             return batches
