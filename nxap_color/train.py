@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         functools.partial(train, arguments),
         make_parser(),
         arguments,
-        stopped="stopped; the same command with --resume goes on after the last epoch",
+        stopped="stopped; the same command with --resume continues after the last complete epoch",
     )
 
 
