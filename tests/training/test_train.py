@@ -214,7 +214,7 @@ def test_every_loss_trains_a_network_that_predicts_ab(loss, photo_folder, tmp_pa
     arguments = ["--loss", loss, "--epochs", "1", "--output", str(output)]
     assert main([str(photo_folder), *TINY, *arguments]) == 0
     assert float(log_of(output)[0]["val_ab_error"]) > 0.0
-    answer = np.asarray(saved.load_model(output)(np.zeros((1, 32, 32, 1), "float32")))
+    answer = np.asarray(saved.load_model(output)({"lightness": np.zeros((1, 32, 32, 1), "float32")}))
     assert answer.shape == (1, 8, 8, 2) and np.abs(answer).max() < 1.0
 
 
