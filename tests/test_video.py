@@ -424,6 +424,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_result(film, tmp_path, ti
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
+    # A disk that fills up in the last step alone, after the segments were written.
     monkeypatch.setattr(films.ffmpeg, "run_ffmpeg", run_on_a_full_disk)
     target.write_bytes(b"precious")
     with pytest.raises(FilmError, match="It cannot be written"):

@@ -162,21 +162,6 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def not_negative(text: str) -> int:
-    """Parse a whole number, 0 or above, as an `argparse` type."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or above, received {text}")
-    return int(text)
-
-
-def positive_float(text: str) -> float:
-    """Parse a number above 0, as an `argparse` type."""
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number above 0, received {text}")
-
-
 def number_between(lowest: float, highest: float) -> Callable[[str], float]:
     """Return an `argparse` type: a number from `lowest` to `highest`, both included."""
 
@@ -200,10 +185,3 @@ def whole_between(lowest: int, highest: int) -> Callable[[str], int]:
         )
 
     return number
-
-
-def side(text: str) -> int:
-    """Parse the side of a picture that a network can halve five times, as an `argparse` type."""
-    if positive(text) % 32:
-        raise argparse.ArgumentTypeError(f"expected a multiple of 32, received {text}")
-    return int(text)

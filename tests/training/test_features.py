@@ -68,6 +68,7 @@ def test_another_split_of_the_same_photos_asks_nothing(photo_folder, photos, fol
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_run_that_was_stopped_goes_on_also_in_another_order(photo_folder, folder, monkeypatch, seed):
+    # Or the stop would need more than 512 photos.
     monkeypatch.setattr(features, "FILE_PHOTOS", features.BATCH_SIZE)
     with pytest.raises(KeyboardInterrupt):
         PhotoFeatures(MeanOfRGB(stop_after=8), load_photos([photo_folder], 0.3), folder)

@@ -283,6 +283,7 @@ def test_the_weights_of_another_extractor_are_not_attached(photo_folder, tmp_pat
 
 def test_the_extractor_stays_bit_for_bit_as_it_was(photo_folder, tmp_path, monkeypatch, tiny_extractor):
     before = [weight.copy() for weight in tiny_extractor.network.get_weights()]
+    # To hold on to the extractor that the training uses, with batch normalisation in it.
     monkeypatch.setattr("nxap_color.extractors.load_extractor", lambda name, weights: tiny_extractor)
     options = [*TINY, *FUSION, "--filters", "8", "--epochs", "2", "--output", str(tmp_path / "fusion.keras")]
     assert main([str(photo_folder), *options]) == 0
