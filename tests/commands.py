@@ -15,13 +15,17 @@ def environment(folder=PROJECT):
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
+def hear_ctrl_c():
+    """Makes a new process listen to it: a shell without job control has its background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(module, *arguments, folder=PROJECT, stderr=subprocess.PIPE, **options):
     """Starts `python -m module` in a folder that holds the package; keeps its output for `communicate`."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=stderr, text=True,
-        # A shell without job control has what it runs in the background ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **options,
+        preexec_fn=hear_ctrl_c, **options,
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Networks written for other programs, through the command line."""
 
-import functools
 import re
 import shutil
 import signal
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 import keras
 import numpy as np
 import pytest
+from commands import hear_ctrl_c
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -244,8 +244,7 @@ def test_one_that_is_stopped_leaves_nothing(tiny_model_file, folder):
     """Stopped when it has begun to write."""
     command = [sys.executable, "-m", "nxap_color.export", str(tiny_model_file), "--to", "saved_model"]
     # Who runs the tests in the background may ignore Ctrl-C, which children take over.
-    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c)
     while not names(folder):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

@@ -1,6 +1,5 @@
 """Films through the command line and the interfaces for notebooks."""
 
-import functools
 import re
 import resource
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import hear_ctrl_c
 from films import FFMPEG, ffmpeg, luma, pattern, report, sound, sound_packets, times
 from PIL import Image
 from skimage.color import rgb2lab
@@ -145,8 +145,7 @@ def test_compare_writes_both_side_by_side(film, colour):
 def start(film, model):
     command = [sys.executable, "-m", "nxap_color.predict", str(film), "--model", str(model), "--quiet"]
     # Who runs the tests in the background may ignore Ctrl-C, which children take over.
-    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c)
 
 
 def wait_for(folder, name, process):

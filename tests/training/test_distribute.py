@@ -15,6 +15,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import hear_ctrl_c
 
 from nxap_color.errors import UserError
 from nxap_color.train import main
@@ -66,7 +67,8 @@ def start(tmp_path):
         command = [sys.executable, "-m", "nxap_color.train", *map(str, arguments)]
         environment = {**os.environ, **shared, **variables}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
+        options = {"start_new_session": True, "preexec_fn": hear_ctrl_c}
+        started.append(subprocess.Popen(command, env=environment, **options, **pipes))
         return started[-1]
 
     yield start
