@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from nxap_color.errors import UserError
 from nxap_color.media.collections import SHIPPED
 
 SAMPLES = SHIPPED / "data" / "photos"
@@ -57,8 +58,15 @@ def make_photos(folder: Path, count: int, pixels: int) -> list[Path]:
 
     Returns:
         The paths of the photos.
+
+    Raises:
+        UserError: if the sample photos are missing, as in an installed package.
     """
     samples = sorted(SAMPLES.rglob("*.jpg"))
+    if not samples:
+        raise UserError(
+            f"There are no sample photos in {SAMPLES}: run the benchmark in the project's folder."
+        )
     paths = [folder / f"{index:03d}.jpg" for index in range(count)]
     for index, path in enumerate(paths):
         with Image.open(samples[index % len(samples)]) as sample:
