@@ -128,7 +128,7 @@ def build_model(config: TrainConfig, extractor: extractors.Extractor | None = No
     """
     options = {
         "autoencoder": {},
-        "fusion": {"extractor": extractor, "filters": config.filters or 64},
+        "fusion": {"extractor": extractor, "filters": config.filters or models.CONFIGS["fusion"]["filters"]},
         "unet": {"extractor": extractor, "head": "bins" if config.loss == "bins" else "ab"},
     }
     build = functools.partial(models.ARCHITECTURES[config.arch], **options[config.arch])
