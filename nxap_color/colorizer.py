@@ -4,17 +4,22 @@ import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
-import keras
 import numpy as np
 from PIL import Image
 
-from nxap_color import color, errors, extractors, models, saved
+from nxap_color import color, errors, saved
 from nxap_color.images import shrink, strips
 from nxap_color.media.photos import read_photo
-from nxap_color.runtime import Inputs, compile_network, with_named_inputs
+from nxap_color.runtime import SIZE_MULTIPLE, Inputs, Network, from_keras, require_keras
 from nxap_color.upsampling import upsampled_strips
+
+if TYPE_CHECKING:  # which brings Keras
+    import keras
+
+    from nxap_color.extractors import Extractor
 
 # Pictures longer than this many times their width are shrunk further than others, so that a 1 x 4000
 # strip does not become 768,000 pixels long on its way through the network.
@@ -31,8 +36,9 @@ class Colorizer:
     colours. They are brought to full size along the edges of the photo's own lightness, which is kept.
 
     Args:
-        model: a `keras.Model` as from `saved.load_model`: a dict of "lightness" (batch, H, W, 1) in [-1, 1]
-            and, if it fuses features, those of its extractor by name -> ab / AB_SCALE (batch, h, w, 2).
+        network: a `runtime.Network` as from `saved.load_network`, or a `keras.Model`: a dict of "lightness"
+            (batch, H, W, 1) in [-1, 1] and, if it fuses features, those of its extractor by name -> ab /
+            AB_SCALE (batch, h, w, 2).
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
         chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are less colourful
@@ -45,7 +51,6 @@ class Colorizer:
         errors.ExtractorError: if the extractor does not fit the model.
         errors.ModelError: if the model has other inputs or another output, or answers at a size that is no
             fraction of its input's.
-        errors.BackendError: if the backend lacks an operation that the model needs.
 
     Example:
         >>> colorizer = Colorizer.load()
@@ -55,19 +60,18 @@ class Colorizer:
 
     def __init__(
         self,
-        model: keras.Model,
+        network: "Network | keras.Model",
         network_size: int = DEFAULT_NETWORK_SIZE,
         vividness: float = 1.0,
         chroma_gain: float = 1.0,
-        extractor: extractors.Extractor | None = None,
+        extractor: "Extractor | None" = None,
     ):
         _require_vividness(vividness)
-        saved.require_colorization_network(model, model.name)
-        model = with_named_inputs(model)
-        _require_features(model, extractor)
-        self.model = model
-        self.stride = _find_stride(model)
-        self._network = compile_network(model)
+        network = network if isinstance(network, Network) else from_keras(network)
+        saved.require_colorization_network(network, network.name)
+        _require_features(network, extractor)
+        self.network = network
+        self.stride = _find_stride(network)
         self.extractor = extractor
         self.network_size = network_size
         self.vividness = vividness
@@ -79,14 +83,14 @@ class Colorizer:
         name: str | Path = saved.DEFAULT_MODEL,
         vividness: float = 1.0,
         extractor_weights: str | None = None,
-        extractor: extractors.Extractor | None = None,
+        extractor: "Extractor | None" = None,
     ) -> "Colorizer":
         """Load a shipped model by name, or any from a file, with the size and gain that its recipe names.
 
         A model that fuses features gets its extractor attached.
 
         Args:
-            name: "unet", or the path of a `.keras` file.
+            name: "unet", or the path of a `.keras` or `.onnx` file.
             vividness: as in the constructor.
             extractor_weights: as in `extractors.load_extractor`; None takes those that the recipe names.
             extractor: `extractors.Extractor` to attach; None loads the one of `extractors.EXTRACTORS` that
@@ -99,15 +103,19 @@ class Colorizer:
             errors.ModelError: if the model is missing or cannot be used.
             errors.ExtractorError: if the weights of its extractor are missing, or not those it was trained
                 with.
+            errors.UsageError: if the model needs Keras, which is not installed.
         """
-        model, recipe = saved.load_model(name), saved.load_recipe(name)
+        network, recipe = saved.load_network(name), saved.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
-        for fused in _fused_features(model):  # one at most
+        for fused in _fused_features(network):  # one at most
+            require_keras()
+            from nxap_color import extractors  # which are Keras models
+
             trained = recipe.get("extractor") or {"weights": "imagenet"}
             if extractor is None:
                 extractor = extractors.load_extractor(fused, extractor_weights or trained["weights"])
             extractors.require_same(extractor, trained, name)
-        return cls(model, size, vividness, gain, extractor)
+        return cls(network, size, vividness, gain, extractor)
 
     def colorize(self, image: np.ndarray) -> np.ndarray:
         """Colour one photo.
@@ -214,10 +222,10 @@ class Colorizer:
             for start in range(0, len(members), BATCH_SIZE):
                 batch = members[start : start + BATCH_SIZE]
                 names = padded[batch[0]]
-                answers = self._network({n: np.stack([padded[index][n] for index in batch]) for n in names})
+                answers = self.network({n: np.stack([padded[index][n] for index in batch]) for n in names})
                 if not np.isfinite(answers).all():  # these would come out gray or black
                     raise errors.ModelError(
-                        f"{self.model.name} answered NaN or infinity; the model file is damaged."
+                        f"{self.network.name} answered NaN or infinity; the model file is damaged."
                     )
                 for index, answer in zip(batch, answers, strict=True):
                     height, width = (side // self.stride for side in inputs[index]["lightness"].shape[:2])
@@ -258,7 +266,7 @@ def colorize(
 
     Args:
         photo: path of a photo, an array as in `Colorizer.colorize`, or a Pillow image.
-        model: name of a shipped model, or path of a `.keras` file.
+        model: name of a shipped model, or path of a `.keras` or `.onnx` file.
         vividness: amount of colour: 0 gives gray, 1 the model's own, at most 2.
 
     Returns:
@@ -281,14 +289,14 @@ def _require_vividness(vividness):
         raise errors.UserError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
 
 
-def _fused_features(model):
+def _fused_features(network):
     """Dict from the name of each vector that a network takes to its length."""
-    return {tensor.name: tensor.shape[1] for tensor in model.inputs if tensor.name != "lightness"}
+    return {name: shape[1] for name, shape in network.inputs.items() if name != "lightness"}
 
 
-def _require_features(model, extractor):
+def _require_features(network, extractor):
     """Check, by name and length, that an extractor gives what a network takes."""
-    expected = _fused_features(model)
+    expected = _fused_features(network)
     received = {extractor.name: extractor.num_features} if extractor else {}
     if expected != received:
         expected, received = (
@@ -296,17 +304,17 @@ def _require_features(model, extractor):
             for features in (expected, received)
         )
         raise errors.ExtractorError(
-            f"{model.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
+            f"{network.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
         )
 
 
-def _find_stride(model):
+def _find_stride(network):
     """How many times smaller than its input a network's answer is."""
-    shapes = {tensor.name: (1, *tensor.shape[1:]) for tensor in model.inputs}
-    answered = model.compute_output_shape({**shapes, "lightness": (1, 64, 64, 1)})[1]
+    given = {name: np.zeros((1, length), "float32") for name, length in _fused_features(network).items()}
+    answered = network({**given, "lightness": np.zeros((1, 64, 64, 1), "float32")}).shape[1]
     if answered not in (64, 32, 16, 8, 4, 2):
         raise errors.ModelError(
-            f"{model.name} answers {answered} pixels where it is given 64; expected a half or so."
+            f"{network.name} answers {answered} pixels where it is given 64; expected a half or so."
         )
     return 64 // answered
 
@@ -320,7 +328,7 @@ def _pad(array):
     """Mirror the lower and right border of a picture until every network can halve it; vectors stay."""
     if array.ndim != 3:
         return array
-    missing = [-side % models.SIZE_MULTIPLE for side in array.shape[:2]]
+    missing = [-side % SIZE_MULTIPLE for side in array.shape[:2]]
     return np.pad(array, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
 
 

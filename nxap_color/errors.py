@@ -27,10 +27,6 @@ class ModelError(UserError):
     """A model that is missing, is no colorization network, or does not work as one."""
 
 
-class BackendError(UserError):
-    """A network that the backend cannot run."""
-
-
 class ExtractorError(UserError):
     """An extractor whose weights are missing or do not fit."""
 

@@ -21,7 +21,7 @@ from nxap_color.downloads import has_internet
 from nxap_color.errors import ExtractorError, UserError
 from nxap_color.images import shrink
 from nxap_color.models import lite0_encoder
-from nxap_color.runtime import compile_network
+from nxap_color.runtime import from_keras
 
 BATCH_SIZE = 8
 # Frames of a film show the same scene if their mean difference is below this many standard deviations of
@@ -71,7 +71,7 @@ class Extractor:
             )
         network.trainable = False
         self.network = network
-        self._answer = compile_network(network)
+        self._answer = from_keras(network)
         self._input = network.inputs[0].name  # its only one
         self.black, self.white = black, white
         self.weights = weights

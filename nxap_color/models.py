@@ -1,7 +1,7 @@
 """Functional-API builders of the colorization networks, and their sizes.
 
 Every network takes a dict of inputs by name: "lightness" (batch, height, width, 1) in [-1, 1], of any height
-and width that are multiples of `SIZE_MULTIPLE`; and, if it fuses global features, the vector (batch,
+and width that are multiples of `runtime.SIZE_MULTIPLE`; and, if it fuses global features, the vector (batch,
 num_features) of a frozen network under that network's name. It answers ab / AB_SCALE (batch, height / k,
 width / k, 2).
 """
@@ -80,9 +80,6 @@ def _inverted_residual(x, filters, kernel, strides, expansion, name):
 def _lite0_conv(x, filters, kernel, strides, name):
     x = layers.Conv2D(filters, kernel, strides, "same", kernel_initializer="he_normal", name=name)(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
-
-
-SIZE_MULTIPLE = 32  # the deepest feature map of any builder below is 1/32 of the input
 
 
 class FeatureSource(Protocol):

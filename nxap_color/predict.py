@@ -70,9 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"error: {source}: {reason}", file=sys.stderr)
 
         def load_colorizer() -> object:
-            start_quietly(for_prediction=True)
+            from nxap_color import saved
             from nxap_color.colorizer import Colorizer
 
+            if saved.needs_keras(args.model):
+                start_quietly()
+            if not (saved.find_exported(args.model) or args.quiet):
+                print(
+                    f"note: {args.model} runs in Keras, which takes seconds to start. For a quick start: "
+                    f"python -m nxap_color.export {args.model} --to onnx --overwrite"
+                )
             return Colorizer.load(args.model, args.vividness, args.extractor_weights)
 
         run_jobs(jobs, load_colorizer, report, args.overwrite, args.crf, args.quiet, args.debug)

@@ -1,18 +1,129 @@
-"""Networks at prediction: compiled once for pictures of all sizes, on whichever backend Keras runs."""
+"""Networks at prediction, as plain functions: in ONNX Runtime where they are exported, else in Keras."""
 
+import os
 import threading
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-from keras import ops
 
-from nxap_color.errors import BackendError
+from nxap_color.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import keras
+
+# Networks take heights and widths that are multiples of this: their deepest features are 1/32 of the input.
+SIZE_MULTIPLE = 32
 
 Inputs = dict[str, np.ndarray]  # what a network is given: arrays by input name
+Shape = tuple[int | None, ...]  # None where a network takes any size
 
 
-def with_named_inputs(model: keras.Model) -> keras.Model:
+@dataclass(frozen=True)
+class Network:
+    """A trained network as a function from inputs by name to its answer, whatever runs it.
+
+    Attributes:
+        name: what errors call it.
+        inputs: dict from input name to shape, the batch first.
+        output: shape of the answer; None if the network has several or named ones.
+        digest: 8 hexadecimal digits that identify the weights.
+        answer: function of a dict from input name to float32 array (batch, ...) that returns a float32
+            array (batch, ...). It may be called from several threads.
+    """
+
+    name: str
+    inputs: dict[str, Shape]
+    output: Shape | None
+    digest: str
+    answer: Callable[[Inputs], np.ndarray]
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        """Return `answer` of a dict of inputs."""
+        return self.answer(inputs)
+
+
+def from_onnx(path: Path) -> Network:
+    """Open an ONNX file in ONNX Runtime, on all processors that this process may use.
+
+    Args:
+        path: `Path` of the file.
+
+    Returns:
+        `Network`.
+
+    Raises:
+        ModelError: if it is no ONNX file, or one that ONNX Runtime cannot run.
+    """
+    import onnxruntime  # here, since a network in Keras does without
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are of no use to a user
+    # A number, or ONNX Runtime would pin threads to processors, also to those that containers withhold.
+    options.intra_op_num_threads = _count_processors()
+    try:
+        content = path.read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except OSError:
+        raise
+    except Exception as error:  # the types that it raises have no base of their own
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{path} could not be loaded as an ONNX model: {reason}") from error
+    outputs = session.get_outputs()
+    return Network(
+        name=path.stem,
+        inputs={given.name: _shape(given.shape) for given in session.get_inputs()},
+        output=_shape(outputs[0].shape) if len(outputs) == 1 else None,
+        digest=f"{zlib.crc32(content):08x}",
+        answer=lambda inputs: session.run(None, inputs)[0],
+    )
+
+
+def _count_processors():
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shape(sides):
+    """Make a `Shape` of an ONNX shape, whose open sides have names."""
+    return tuple(side if isinstance(side, int) else None for side in sides)
+
+
+def from_keras(model: "keras.Model") -> Network:
+    """Make a function of a Keras model, on whichever backend Keras runs.
+
+    Args:
+        model: a functional or sequential `keras.Model`; takes a tensor, a list or a dict.
+
+    Returns:
+        `Network`; its output is None if the model has several or named outputs.
+    """
+    tensors = getattr(model, "inputs", None) or []  # a model without a graph has none
+    output = tuple(model.output.shape) if tensors and hasattr(model.output, "shape") else None
+    named = with_named_inputs(model) if output else model
+    one_at_a_time = threading.Lock()  # Keras keeps state during a call
+
+    def answer(inputs):
+        with one_at_a_time:
+            return np.asarray(named.predict_on_batch(inputs))
+
+    # By name, since the order of layers is not part of what a network computes.
+    weights = sorted((each.path, zlib.crc32(np.asarray(each).tobytes())) for each in model.weights)
+    return Network(
+        name=model.name,
+        inputs={tensor.name: tuple(tensor.shape) for tensor in tensors},
+        output=output,
+        digest=f"{zlib.crc32(repr(weights).encode()):08x}",
+        answer=answer,
+    )
+
+
+def with_named_inputs(model: "keras.Model") -> "keras.Model":
     """Return a model that takes a dict of its inputs by name; one that does so already comes back as it is.
 
     Args:
@@ -21,58 +132,22 @@ def with_named_inputs(model: keras.Model) -> keras.Model:
     Returns:
         A `keras.Model` of the same name, layers and weights.
     """
+    import keras
+
     if isinstance(getattr(model, "input", None), dict):
         return model
     return keras.Model({tensor.name: tensor for tensor in model.inputs}, model.outputs[0], name=model.name)
 
 
-def compile_network(model: keras.Model) -> Callable[[Inputs], np.ndarray]:
-    """Compile a network into a fast callable.
-
-    Keras does so itself, except on OpenVINO. There it would compile a network anew for each size of picture,
-    and would let processors that are good at it round to bfloat16: up to six 8-bit steps of a photo.
-
-    Args:
-        model: as in `with_named_inputs`.
-
-    Returns:
-        Function of a dict from input name to float32 array (batch, ...) that returns the output, a float32
-        array (batch, ...). It may be called from several threads, which wait for each other.
+def require_keras() -> None:
+    """Check that what trains networks is installed; prediction with an exported network does without.
 
     Raises:
-        BackendError: if OpenVINO lacks an operation of the network.
+        UsageError: if it is not; says how to install it.
     """
-    model = with_named_inputs(model)
-    is_openvino = keras.backend.backend() == "openvino"
-    answer = _compile_for_openvino(model) if is_openvino else model.predict_on_batch
-    # Keras keeps state during a call, OpenVINO has one request for all; each uses all processors anyway.
-    one_at_a_time = threading.Lock()
-
-    def ask(inputs):
-        with one_at_a_time:
-            return np.asarray(answer(inputs))
-
-    return ask
-
-
-def _compile_for_openvino(model):
-    import openvino as ov
-
-    try:
-        parameters = {
-            tensor.name: ov.op.Parameter(
-                ov.Type.f32, ov.PartialShape([-1 if side is None else side for side in tensor.shape])
-            )
-            for tensor in model.inputs
-        }
-        tensor_type = type(ops.convert_to_tensor(0.0))
-        output = model({name: tensor_type(given.output(0)) for name, given in parameters.items()})
-        graph = ov.Model([output.output], list(parameters.values()))
-        compiled = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    except Exception as error:  # Keras and OpenVINO raise many types for what is not implemented
-        reason = " ".join(str(error).split())[:300]
-        raise BackendError(
-            f"OpenVINO cannot run {model.name} ({reason}): set KERAS_BACKEND=tensorflow."
-        ) from error
-    # Copied, since the next call writes to the same memory.
-    return lambda inputs: np.array(compiled([inputs[name] for name in parameters])[0])
+    missing = [name for name in ("keras", "tensorflow") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"This needs packages that are not installed ({' and '.join(missing)}): "
+            'pip install "nxap_color[train]", or -r requirements.txt in the project\'s folder.'
+        )

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -294,11 +293,9 @@ def _write_segment(colorizer, film, store, part, codec, bar):
 def _settings(colorizer, film, crf, memory):
     """Everything that affects the output: finished segments are reused only if it is unchanged."""
     file = film.path.stat()
-    # By name, since the order of layers is not part of what a network computes.
-    weights = sorted((each.path, zlib.crc32(each.numpy().tobytes())) for each in colorizer.model.weights)
     return {
         "source": [str(film.path.resolve()), file.st_size, file.st_mtime_ns],
-        "model": [zlib.crc32(repr(weights).encode()), colorizer.network_size, colorizer.gain],
+        "model": [colorizer.network.digest, colorizer.network_size, colorizer.gain],
         "extractor": colorizer.extractor.digest if colorizer.extractor else None,
         "crf": crf,
         "memory": memory,

@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import gc
-import importlib.util
 import logging
 import os
 import signal
@@ -50,6 +48,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):  # file names from an old archive are not always UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     try:
         with ends_politely():
             status = work(args) or 0
@@ -82,24 +81,24 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {text} (a bug in nxap_color: --debug shows where)"
 
 
-def start_quietly(for_prediction: bool = False, prepare: Callable[[], object] | None = None) -> None:
+def start_quietly(prepare: Callable[[], object] | None = None) -> None:
     """Start Keras and its backend with their log lines kept off the terminal.
 
     Native code writes them to file descriptors 1 and 2 before any Python setting applies; they tell a user
     who colours a photo nothing. If the start fails, they are printed after all.
 
     Args:
-        for_prediction: whether to prefer OpenVINO, which cannot train but starts faster, if it is
-            installed, Keras can run the networks on it, and the user has not set KERAS_BACKEND.
         prepare: function to call once Keras is imported, before its backend computes anything.
+
+    Raises:
+        UsageError: if Keras is not installed; says how to install it.
     """
-    if for_prediction and "keras" not in sys.modules and _has_openvino():
-        os.environ.setdefault("KERAS_BACKEND", "openvino")
+    from nxap_color.runtime import require_keras  # here, for a quick --help
+
+    require_keras()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", module="PIL")  # what matters about a photo is an error of ours
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
-    unneeded = ["matplotlib"] * for_prediction  # Keras imports it to draw models, which takes half a second
-    with log_held_back(), _no_garbage_collected(), _hidden(unneeded):
+    with doing("starting Keras"), log_held_back():
         import keras
 
         if prepare:
@@ -107,37 +106,17 @@ def start_quietly(for_prediction: bool = False, prepare: Callable[[], object] | 
         keras.ops.zeros(1)  # the first operation starts the backend
 
 
-def _has_openvino() -> bool:
-    """Return whether OpenVINO is installed, and a Keras that knows all layers of the networks on it."""
-    from importlib import metadata  # here, for a quick --help
-
-    version = metadata.version("keras").split(".")
-    return importlib.util.find_spec("openvino") is not None and tuple(map(int, version[:2])) >= (3, 15)
-
-
 @contextlib.contextmanager
-def _no_garbage_collected() -> Iterator[None]:
-    """Skip garbage collection during imports: a fifth of the start, and as much of the exit."""
-    is_first = "keras" not in sys.modules
-    gc.disable()
+def doing(what: str) -> Iterator[None]:
+    """Show on a terminal, on stderr, what is going on; it is gone when that is done."""
+    is_seen = sys.stderr.isatty()
+    if is_seen:
+        print(f"{what} ...", end="", file=sys.stderr, flush=True)
     try:
         yield
     finally:
-        if is_first:
-            gc.freeze()
-        gc.enable()
-
-
-@contextlib.contextmanager
-def _hidden(packages: list[str]) -> Iterator[None]:
-    """Pretend that packages are not installed unless they are already imported."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
+        if is_seen:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

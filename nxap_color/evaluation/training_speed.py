@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nxap_color.runtime import SIZE_MULTIPLE
 from nxap_color.training.config import TrainConfig
 
 REPEATS = 3
@@ -81,9 +82,8 @@ def measure_training(config: TrainConfig) -> dict[str, float]:
 
 def _prediction_size(config: TrainConfig) -> tuple[int, int]:
     """Return the (height, width) at which a network of this training sees a photo of 3:4."""
-    from nxap_color import models
     from nxap_color.training.run import NETWORK_SCALE
 
     side = config.image_size * NETWORK_SCALE
-    height, width = (math.ceil(length / models.SIZE_MULTIPLE) for length in (side, side * 4 / 3))
-    return height * models.SIZE_MULTIPLE, width * models.SIZE_MULTIPLE
+    height, width = (math.ceil(length / SIZE_MULTIPLE) for length in (side, side * 4 / 3))
+    return height * SIZE_MULTIPLE, width * SIZE_MULTIPLE

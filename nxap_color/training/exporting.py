@@ -12,6 +12,8 @@ import numpy as np
 from nxap_color.cli.console import log_held_back
 from nxap_color.errors import ExportError, UsageError
 from nxap_color.media.atomic import written_whole
+from nxap_color.runtime import from_onnx
+from nxap_color.saved import digest_of, find_model, load_model
 
 ENDINGS = {"onnx": ".onnx", "saved_model": "_saved_model"}
 TOLERANCE = 1e-4  # of ab / AB_SCALE: a hundredth of an ab unit, which nobody sees
@@ -25,7 +27,8 @@ def choose_output(model: str, kind: str, output: Path | None = None, overwrite: 
     Args:
         model: name of a shipped model or path of a `.keras` file.
         kind: "onnx" or "saved_model".
-        output: file or folder to write, or None for the model's name in the current folder.
+        output: file or folder to write. None for the `.onnx` beside the `.keras`, where prediction looks for
+            it, or for a folder of the model's name in the current one.
         overwrite: whether an exported network that exists is replaced.
 
     Returns:
@@ -33,10 +36,14 @@ def choose_output(model: str, kind: str, output: Path | None = None, overwrite: 
 
     Raises:
         UsageError: if a package is missing, or something is in the way.
+        ModelError: if there is no such model.
     """
     if kind == "onnx" and find_spec("tf2onnx") is None:
-        raise UsageError("--to onnx needs packages that are not installed: pip install tf2onnx onnxruntime")
-    path = output or Path(Path(model).stem + ENDINGS[kind])
+        raise UsageError("--to onnx needs a package that is not installed: pip install tf2onnx")
+    path = output
+    if path is None:
+        found = find_model(model)
+        path = found.with_suffix(".onnx") if kind == "onnx" else Path(found.stem + ENDINGS[kind])
     if kind == "onnx" and path.suffix.lower() != ".onnx":
         raise UsageError(f"-o must end in .onnx, received {path}.")
     if not path.parent.is_dir():
@@ -55,11 +62,26 @@ def _is_exported(path, kind):
     return path.is_dir() and {entry.name for entry in path.iterdir()} <= _FOLDER_PARTS
 
 
-def export_model(name: str, kind: str, path: Path) -> float | None:
+def export_beside(path: Path) -> None:
+    """Write the ONNX file of a model beside it, so that prediction does without Keras.
+
+    Args:
+        path: `Path` of a `.keras` file.
+
+    Raises:
+        ExportError: if tf2onnx is missing, or as `export_model` does.
+        UsageError: if Keras runs on another backend than TensorFlow.
+    """
+    if find_spec("tf2onnx") is None:
+        raise ExportError("tf2onnx is not installed: pip install tf2onnx")
+    export_model(path, "onnx", path.with_suffix(".onnx"))
+
+
+def export_model(name: str | Path, kind: str, path: Path) -> float:
     """Write a network and compare its answers with the model's; whole and right, or not at all.
 
     Its inputs have the names and shapes of the model's, of any batch, height and width; its output is
-    called "ab".
+    called "ab". The metadata of an ONNX file name the SHA-256 of the `.keras` file that it was made of.
 
     Args:
         name: name of a shipped model or path of a `.keras` file.
@@ -67,7 +89,7 @@ def export_model(name: str, kind: str, path: Path) -> float | None:
         path: `Path` of the file or folder, replaced if it exists.
 
     Returns:
-        Largest difference of the answers, of ab / AB_SCALE; None without the onnxruntime to find it.
+        Largest difference of the answers, of ab / AB_SCALE.
 
     Raises:
         UsageError: if Keras runs on another backend than TensorFlow.
@@ -77,17 +99,17 @@ def export_model(name: str, kind: str, path: Path) -> float | None:
     """
     import keras
 
-    from nxap_color.saved import load_model
-
     if (backend := keras.backend.backend()) != "tensorflow":
         raise UsageError(f"Networks are exported by Keras on tensorflow, received KERAS_BACKEND={backend}.")
     model = load_model(name)
     with (written_whole if kind == "onnx" else _folder_written_whole)(path) as unfinished:
         with _explained(path):
             _convert(model, kind, unfinished)
+            if kind == "onnx":
+                _sign(unfinished, digest_of(find_model(name)))
             answer = _open(kind, unfinished)
-        difference = answer and _largest_difference(model, answer, path)
-        if difference is not None and not difference <= TOLERANCE:  # so that NaN is refused, too
+        difference = _largest_difference(model, answer, path)
+        if not difference <= TOLERANCE:  # so that NaN is refused, too
             raise ExportError(
                 f"{path} was not written: its answers would differ from the model's by {difference:.1g}, "
                 f"expected {TOLERANCE:g} at most."
@@ -127,19 +149,23 @@ def _convert(model, kind, path):
         named.export(str(path), format=form, verbose=False, input_signature=[specs])
 
 
-def _open(kind, path) -> Callable[[dict], np.ndarray] | None:
-    """Make a function, from dict of inputs to ab, of what was written; None without onnxruntime."""
-    if kind == "saved_model":
-        import tensorflow as tf
+def _sign(path, digest):
+    """Write into the metadata of an ONNX file which `.keras` file it was made of."""
+    import onnx
 
-        served = tf.saved_model.load(str(path))  # has to live as long as its signatures
-        return lambda given: served.signatures["serving_default"](**given)["ab"]
-    if find_spec("onnxruntime") is None:
-        return None
-    import onnxruntime
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"keras_sha256": digest})
+    onnx.save(model, path)
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda given: session.run(["ab"], given)[0]
+
+def _open(kind, path) -> Callable[[dict], np.ndarray]:
+    """Make a function, from dict of inputs to ab, of what was written."""
+    if kind == "onnx":
+        return from_onnx(path)
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(path))  # has to live as long as its signatures
+    return lambda given: served.signatures["serving_default"](**given)["ab"]
 
 
 def _largest_difference(model, answer, path):

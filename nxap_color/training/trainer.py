@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from nxap_color import data, extractors, imagenet, losses, metrics, models, saved
 from nxap_color.errors import TrainingError, UserError
-from nxap_color.training import distribute, pretrained
+from nxap_color.training import distribute, exporting, pretrained
 from nxap_color.training.config import TrainConfig
 from nxap_color.training.features import PhotoFeatures, cache_name
 from nxap_color.training.run import Run, make_recipe
@@ -95,6 +95,10 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
         pretrained.average_weights([config.output, *config.average]).save(config.output)
     recipe = make_recipe(run, model, photos, steps, data.mean_ab(from_the_start), origins)
     run.finish(recipe)
+    try:
+        exporting.export_beside(config.output)
+    except UserError as error:  # the model itself is there
+        world.say(f"note: prediction with it will need Keras: {error}")
     return recipe
 
 
