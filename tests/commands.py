@@ -30,9 +30,11 @@ def start(module, *arguments, folder=PROJECT, stderr=subprocess.PIPE, **options)
 
 
 def stop_when(condition, process, number):
-    """Sends a signal as soon as a condition holds; gives the exit status, output and errors."""
+    """Sends a signal as soon as a condition holds; gives a shell's exit status, output and errors."""
     while not condition() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(number)
     output, errors = process.communicate(timeout=120)
-    return process.returncode, output, errors
+    # Python ends by SIGINT itself where that came while a library ran code it had made, as dataclasses do.
+    status = process.returncode
+    return (status if status >= 0 else 128 - status), output, errors

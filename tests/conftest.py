@@ -16,6 +16,7 @@ from PIL import Image
 
 from nxap_color import models
 from nxap_color.extractors import Extractor
+from nxap_color.training.exporting import export_beside
 
 PROJECT = Path(__file__).resolve().parent.parent
 _NAMES = ("astronaut", "bee", "cat", "chickens", "citrus-fruits", "coffee", "dahlia", "dandelions", "dog")
@@ -64,8 +65,10 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def tiny_model_file(tiny_model, tmp_path_factory):
+    """The file of `tiny_model`, with the exported one beside it."""
     path = tmp_path_factory.mktemp("model") / "tiny.keras"
     tiny_model.save(path)
+    export_beside(path)
     return path
 
 

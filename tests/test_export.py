@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 from commands import hear_ctrl_c
 from PIL import Image
@@ -21,11 +21,7 @@ from nxap_color.export import main
 from nxap_color.training import exporting
 from nxap_color.training.exporting import ENDINGS
 
-needs_onnx = pytest.mark.skipif(
-    not (find_spec("tf2onnx") and find_spec("onnxruntime")),
-    reason="tf2onnx and onnxruntime are not installed",
-)
-both_kinds = pytest.mark.parametrize("kind", ["saved_model", pytest.param("onnx", marks=needs_onnx)])
+both_kinds = pytest.mark.parametrize("kind", ["saved_model", "onnx"])
 COMPARED = r"its answers are the model's to within \d(e-\d+)?"
 
 
@@ -52,10 +48,15 @@ def unet():
 def unet_onnx(tmp_path_factory):
     """The shipped model, written by a process of its own, which shows one line."""
     folder = tmp_path_factory.mktemp("shipped")
-    command = [sys.executable, "-m", "nxap_color.export", "unet", "--to", "onnx"]
+    command = [sys.executable, "-m", "nxap_color.export", "unet", "--to", "onnx", "-o", "unet.onnx"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert re.fullmatch(f"wrote unet.onnx; {COMPARED}\n", done.stdout) and not done.stderr, done
     return folder / "unet.onnx"
+
+
+def here(kind):
+    """Options to write a network of some kind into the current folder."""
+    return ["--to", kind, "-o", f"tiny{ENDINGS[kind]}"]
 
 
 def names(folder):
@@ -65,8 +66,6 @@ def names(folder):
 def opened(path):
     """An exported network as programs without Keras have it: a function from dict of arrays to ab."""
     if path.is_file():
-        import onnxruntime
-
         session = onnxruntime.InferenceSession(str(path))
         return lambda given: session.run(["ab"], given)[0]
     import tensorflow as tf
@@ -89,16 +88,24 @@ def require_same_answers(path, model):
 
 @both_kinds
 def test_a_network_answers_the_same_at_any_size(kind, tiny_model, tiny_model_file, folder, capfd):
-    assert main([str(tiny_model_file), "--to", kind]) == 0
+    assert main([str(tiny_model_file), *here(kind)]) == 0
     require_same_answers(folder / f"tiny{ENDINGS[kind]}", tiny_model)
     out, err = capfd.readouterr()
     assert re.fullmatch(rf"wrote tiny{ENDINGS[kind]}; {COMPARED}\n", out) and not err
 
 
+def test_an_onnx_file_goes_beside_its_model_and_is_run_from_then_on(fusion_file, folder, capsys):
+    assert saved.find_exported(fusion_file) is None
+    assert main([str(fusion_file), "--to", "onnx"]) == 0
+    assert saved.find_exported(fusion_file) == fusion_file.with_suffix(".onnx")
+    assert capsys.readouterr().out.startswith(f"wrote {fusion_file.with_suffix('.onnx')}; its answers are ")
+    assert names(folder) == []
+
+
 @both_kinds
 def test_features_are_an_input_named_as_their_extractor(kind, tiny_fusion, fusion_file, folder):
-    assert main([str(fusion_file), "--to", kind]) == 0
-    path = folder / f"own{ENDINGS[kind]}"
+    assert main([str(fusion_file), *here(kind)]) == 0
+    path = folder / f"tiny{ENDINGS[kind]}"
     require_same_answers(path, tiny_fusion)
     features = np.float32([[-1, 0, 0, 0], [1, 0, 0, 0]])
     ab = opened(path)({"lightness": np.zeros((2, 32, 32, 1), "float32"), "tiny_features": features})
@@ -110,12 +117,10 @@ def test_the_shipped_unet_is_served_by_tensorflow(unet, folder):
     require_same_answers(folder / "unet_saved_model", unet)
 
 
-@needs_onnx
 def test_the_shipped_unet_is_run_by_onnxruntime(unet, unet_onnx):
     require_same_answers(unet_onnx, unet)
 
 
-@needs_onnx
 def test_the_readme_example_colours_a_photo_without_this_project(unet_onnx, project, folder, sample_rgb):
     readme = (project / "README.md").read_text(encoding="utf-8")
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "onnx" in code)
@@ -165,12 +170,9 @@ def test_a_folder_with_other_things_is_never_replaced(tiny_model_file, folder, c
         ([__file__, "--to", "saved_model"], "could not be loaded as a Keras model"),
         (["unet", "--to", "saved_model", "-o", "no/where"], "There is no folder no to write where to."),
         (["unet", "--to", "saved_model", "-o", __file__, "--overwrite"], "is not, or not only, an exported"),
-        pytest.param(
-            ["unet", "--to", "onnx", "-o", "a.keras"], "-o must end in .onnx, received a", marks=needs_onnx
-        ),
-        pytest.param(
-            ["unet", "--to", "onnx", "-o", "full.onnx", "--overwrite"], "is not, or not", marks=needs_onnx
-        ),
+        (["unet", "--to", "onnx"], "unet.onnx exists: choose another name with -o, or --overwrite"),
+        (["unet", "--to", "onnx", "-o", "a.keras"], "-o must end in .onnx, received a"),
+        (["unet", "--to", "onnx", "-o", "full.onnx", "--overwrite"], "is not, or not"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message, folder, capsys):
@@ -187,17 +189,9 @@ def test_wrong_usage_exits_with_2(arguments, message, folder, capsys):
 def test_a_missing_converter_is_named_with_the_way_to_install_it(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)  # what Python takes for not installed
     assert main(["unet", "--to", "onnx"]) == 2
-    expected = "error: --to onnx needs packages that are not installed: pip install tf2onnx onnxruntime\n"
+    expected = "error: --to onnx needs a package that is not installed: pip install tf2onnx\n"
     assert capsys.readouterr().err == expected
     assert names(folder) == []
-
-
-@needs_onnx
-def test_without_onnxruntime_it_is_said_that_nothing_was_compared(tiny_model_file, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert main([str(tiny_model_file), "--to", "onnx"]) == 0
-    expected = "wrote tiny.onnx; not compared with the model: pip install onnxruntime\n"
-    assert capsys.readouterr().out == expected
 
 
 def test_another_backend_is_refused(tiny_model_file, folder, capsys, monkeypatch):
@@ -211,7 +205,7 @@ def test_another_backend_is_refused(tiny_model_file, folder, capsys, monkeypatch
 @both_kinds
 def test_other_answers_than_the_models_are_an_error(kind, tiny_model_file, folder, capsys, monkeypatch):
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)  # no converter is known to be wrong
-    assert main([str(tiny_model_file), "--to", kind]) == 1
+    assert main([str(tiny_model_file), *here(kind)]) == 1
     error = capsys.readouterr().err
     assert re.search(r"was not written: its answers would differ .* by \d\S*, expected -1 at most", error)
     assert names(folder) == []

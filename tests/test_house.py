@@ -121,7 +121,7 @@ def test_media_and_the_planning_of_work_do_not_bring_the_network_library(folder)
     modules += [name for name in NAMES if place_of(name) == folder]
     script = "import sys, importlib\n"
     script += f"for name in {modules}:\n    importlib.import_module('nxap_color.' + name)\n"
-    script += "    assert not {'keras', 'tensorflow', 'jax', 'openvino'} & set(sys.modules), name\n"
+    script += "    assert not {'keras', 'tensorflow', 'jax', 'onnxruntime'} & set(sys.modules), name\n"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

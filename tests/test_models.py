@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -117,7 +118,7 @@ def test_networks_name_no_backend(module, project):
             else []
         )
     }
-    assert not imported & {"tensorflow", "jax", "torch", "openvino"}
+    assert not imported & {"tensorflow", "jax", "torch"}
 
 
 ON_ANOTHER_BACKEND = """
@@ -138,17 +139,21 @@ print(keras.backend.backend())
 @pytest.fixture(params=["unet", "fusion"])
 def model_to_move(request, photo_folder, tmp_path):
     """The shipped model, and a core that has its extractor attached when it is loaded."""
+    path = tmp_path / "own" / f"{request.param}.keras"  # without the .onnx beside it, which would run instead
+    path.parent.mkdir()
     if request.param == "unet":
-        return "unet"
-    path = tmp_path / "fusion.keras"
+        for suffix in (".keras", ".json"):
+            shutil.copy(saved.find_model("unet").with_suffix(suffix), path.with_suffix(suffix))
+        return str(path)
     branch = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
     size = ["--filters", "8", "--image-size", "32", "--batch-size", "4", "--steps", "20", "--epochs", "1"]
     train([str(photo_folder), *branch, *size, "--validation", "0.3", "--output", str(path)])
+    path.with_suffix(".onnx").unlink(missing_ok=True)
     return str(path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "openvino"])
+@pytest.mark.parametrize("backend", ["jax"])
 def test_a_model_gives_the_same_colours_on_another_backend(backend, model_to_move, tmp_path, sample_rgb):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -1,22 +1,24 @@
 """From jobs to results: the photos, films and GIFs of a command line are coloured and accounted for."""
 
+import contextlib
 import itertools
 import operator
 import os
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from nxap_color.cli.console import describe_error
 from nxap_color.cli.jobs import Job
+from nxap_color.colorizer import Colorizer, as_pixels
 from nxap_color.images import before_after
 from nxap_color.media import animations, films
 from nxap_color.media.atomic import make_folder
@@ -30,14 +32,13 @@ from nxap_color.media.photos import (
     write_photo,
 )
 
-if TYPE_CHECKING:  # which brings Keras
-    from nxap_color.colorizer import Colorizer
-
 # Photos per batch, limited by `BATCH_PIXELS`.
 BATCH_PHOTOS = 8
 BATCH_PIXELS = 8_000_000
 # A photo larger than this has the memory for itself.
 LARGE_PIXELS = 16_000_000
+# Seconds after which a terminal shows what is going on, and between two looks at it.
+SIGN_OF_LIFE = 0.5
 NO_MEMORY = "There is not enough memory for a picture of this size."
 
 
@@ -59,7 +60,7 @@ class Report:
 
 def run_jobs(
     jobs: list[Job],
-    load_colorizer: Callable[[], "Colorizer"],
+    load_colorizer: Callable[[], Colorizer],
     report: Report,
     overwrite: bool = False,
     crf: int = films.DEFAULT_CRF,
@@ -87,8 +88,7 @@ def run_jobs(
             if not quiet:
                 bar.write(f"kept {job.target}, which exists (--overwrite replaces it)")
 
-    # disable=None shows the bar only on a terminal.
-    with tqdm(total=len(jobs), unit="file", disable=True if quiet or len(jobs) < 2 else None) as bar:
+    with _progress(jobs, quiet) as bar, _ticking(bar):
         left = left_to_do()
         if (first := next(left, None)) is None:
             return
@@ -105,6 +105,35 @@ def run_jobs(
             report.written.append(job.target)
             for note in [] if quiet else outcome:
                 bar.write(f"note: {job.source}: {note}")
+
+
+def _progress(jobs: list[Job], quiet: bool) -> tqdm:
+    """Make the bar of some jobs; of a single one it shows the name and the time, and goes at the end."""
+    # disable=None shows the bar only on a terminal; what is done within half a second needs none.
+    options = {"total": len(jobs), "unit": "file", "disable": quiet or None, "delay": SIGN_OF_LIFE}
+    if len(jobs) == 1:
+        options |= {"desc": jobs[0].source.name, "bar_format": "{desc} ... {elapsed}", "leave": False}
+    return tqdm(**options)
+
+
+@contextlib.contextmanager
+def _ticking(bar: tqdm) -> Iterator[None]:
+    """Keep the time of a bar moving, also while nothing is finished."""
+    done = threading.Event()
+
+    def tick() -> None:
+        while not done.wait(SIGN_OF_LIFE):
+            bar.refresh()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    if not bar.disable:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread.is_alive():
+            thread.join()
 
 
 @dataclass
@@ -136,7 +165,7 @@ class Task:
 
 
 def colorize_files(
-    colorizer: "Colorizer",
+    colorizer: Colorizer,
     jobs: Iterable[Job],
     overwrite: bool = False,
     crf: int = films.DEFAULT_CRF,
@@ -188,9 +217,9 @@ def _try(step: Callable, task: Task, *arguments: object) -> None:
             task.outcome = error
 
 
-def _colorize_alone(task: Task, colorizer: "Colorizer", crf: int, quiet: bool) -> None:
+def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool) -> None:
     """Colour a film, an animation or the pages of a photo, and compare what is to be compared."""
-    from nxap_color import video  # here, since it brings Keras
+    from nxap_color import video  # here, since a photo needs none of it
 
     job, notes = task.job, []
     is_animation = job.kind == "GIF" or task.contents is not None and task.contents.is_animation
@@ -211,7 +240,7 @@ def _colorize_alone(task: Task, colorizer: "Colorizer", crf: int, quiet: bool) -
     task.outcome = notes
 
 
-def _colorize_photos(colorizer: "Colorizer", tasks: Iterable[Task]) -> Iterator[tuple]:
+def _colorize_photos(colorizer: Colorizer, tasks: Iterable[Task]) -> Iterator[tuple]:
     """Colour single photos; while a batch goes through the network, others are read and written.
 
     Yields:
@@ -268,14 +297,12 @@ def _in_batches(tasks: Iterable[Task]) -> Iterator[list[Task]]:
         yield batch
 
 
-def _read(task: Task, colorizer: "Colorizer") -> None:
-    from nxap_color.colorizer import as_pixels  # here, since it brings Keras
-
+def _read(task: Task, colorizer: Colorizer) -> None:
     task.photo = read_photo(task.job.source)
     task.given = colorizer.network_input(as_pixels(task.photo.rgb))
 
 
-def _ask_network(colorizer: "Colorizer", batch: list[Task]) -> None:
+def _ask_network(colorizer: Colorizer, batch: list[Task]) -> None:
     """Let the network colour those tasks of a batch that have been read."""
     ready = [task for task in batch if task.outcome is None]
     try:
@@ -290,9 +317,7 @@ def _ask_network(colorizer: "Colorizer", batch: list[Task]) -> None:
                 _ask_network(colorizer, [task])
 
 
-def _write(task: Task, colorizer: "Colorizer") -> None:
-    from nxap_color.colorizer import as_pixels  # here, since it brings Keras
-
+def _write(task: Task, colorizer: Colorizer) -> None:
     photo, task.photo = task.photo, None  # whose memory goes to the encoder, if nothing else needs it
     coloured = Photo(colorizer.merge(as_pixels(photo.rgb), task.ab), photo.alpha, photo.metadata)
     is_compared = task.job.compare in task.wanted

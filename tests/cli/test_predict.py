@@ -1,9 +1,15 @@
 """The command line that colours photos."""
 
+import contextlib
+import fcntl
 import os
+import pty
+import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from types import SimpleNamespace
 
 import numpy as np
@@ -147,7 +153,7 @@ NOTHING_TO_DO = """
 import sys
 from nxap_color.predict import main
 status = main(sys.argv[1:])
-print(status, [name for name in ("keras", "tensorflow", "openvino") if name in sys.modules])
+print(status, [name for name in ("keras", "tensorflow", "onnxruntime") if name in sys.modules])
 """
 
 
@@ -423,3 +429,31 @@ def test_a_name_that_is_no_utf_8_is_coloured_and_named(run, photo, capsys):
     assert run(odd, broken) == 1
     output = capsys.readouterr()
     assert "caf\\udce9_color.jpg" in output.out and "d\\udce9chir\\udce9.jpg: " in output.err
+
+
+def seen_on_a_terminal(*arguments):
+    """What a command line shows on stderr if that is a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "nxap_color.predict", *map(str, arguments)]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 4096):
+            seen += part
+    os.close(ours)
+    assert process.wait() == 0 and process.stdout.read().endswith(b"\n")
+    process.stdout.close()
+    return seen.decode()
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_what_takes_longer_than_a_moment(tmp_path, tiny_model_file, sample_rgb):
+    photo, model = tmp_path / "large.png", tmp_path / "own.keras"
+    Image.fromarray(sample_rgb).convert("L").resize((3000, 2000)).save(photo)
+    shutil.copy(tiny_model_file, model)  # without the exported one
+    seen = seen_on_a_terminal(photo, "--model", model)
+    assert "starting Keras ..." in seen and "large.png ... 00:0" in seen
+    assert not re.split(r"[\r\n]", seen)[-1].strip("\x1b[KA ")  # nothing stays there
+    assert "large" not in seen_on_a_terminal(photo, "--model", model, "--overwrite", "--quiet")
