@@ -103,9 +103,13 @@ def from_keras(model: "keras.Model") -> Network:
     Returns:
         `Network`; its output is None if the model has several or named outputs.
     """
+    import keras
+
     tensors = getattr(model, "inputs", None) or []  # a model without a graph has none
-    output = tuple(model.output.shape) if tensors and hasattr(model.output, "shape") else None
-    named = with_named_inputs(model) if output else model
+    # A sequential model that was never called has no `output`, but one in the list.
+    output = model.outputs[0] if isinstance(model, keras.Sequential) else getattr(model, "output", None)
+    shape = getattr(output, "shape", None)
+    named = with_named_inputs(model) if shape else model
     one_at_a_time = threading.Lock()  # Keras keeps state during a call
 
     def answer(inputs):
@@ -117,7 +121,7 @@ def from_keras(model: "keras.Model") -> Network:
     return Network(
         name=model.name,
         inputs={tensor.name: tuple(tensor.shape) for tensor in tensors},
-        output=output,
+        output=shape and tuple(shape),
         digest=f"{zlib.crc32(repr(weights).encode()):08x}",
         answer=answer,
     )
