@@ -134,6 +134,12 @@ def test_media_never_imports_keras():
             assert not tops & {"keras", "tensorflow"}, module
 
 
+def test_scipy_is_for_training_and_evaluation():
+    """It is none of the dependencies of prediction."""
+    users = {module for module in NAMES if "scipy" in {name.split(".")[0] for name in IMPORTS[module]}}
+    assert {place_of(module) for module in users} <= {"training", "evaluation"}, users
+
+
 def test_only_doors_and_cli_know_of_command_lines():
     users = {module for module in NAMES if "argparse" in IMPORTS[module]}
     assert {place_of(module) for module in users} <= DOORS | {"cli"}, users
