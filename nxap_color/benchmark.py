@@ -10,7 +10,8 @@ from tqdm import tqdm
 from nxap_color.cli.console import run, start_quietly
 from nxap_color.cli.options import add_options
 from nxap_color.evaluation import speed, training_speed
-from nxap_color.media.films import is_film
+from nxap_color.media.kinds import is_film
+from nxap_color.paths import SAMPLE_PHOTOS
 from nxap_color.training.config import TrainConfig
 
 # The settings of a training that its speed depends on.
@@ -77,7 +78,7 @@ def measure(args: argparse.Namespace) -> None:
     settings = {name: getattr(args, name) for name in SETTINGS}
     if not args.source:
         settings["validation"] = 0.2  # of so few photos
-    config = TrainConfig(args.source or speed.SAMPLES / "train", **settings)
+    config = TrainConfig(args.source or SAMPLE_PHOTOS / "train", **settings)
     print(speed.describe_machine(), flush=True)
     if not args.source:
         # Before Keras is loaded: a process's peak memory includes that of the one which started it.

@@ -91,7 +91,7 @@ def evaluate_photos(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """Check what the command line asks for, and measure; return the exit status."""
     from nxap_color.evaluation.report import check_outputs
-    from nxap_color.media.films import is_film
+    from nxap_color.media.kinds import is_film
 
     check_outputs(args.json, args.csv, args.plot, args.sheet)
     return evaluate_film(args) if is_film(args.folder) else evaluate_photos(args)

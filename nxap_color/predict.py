@@ -11,10 +11,8 @@ from nxap_color.cli.console import (
     start_quietly,
     whole_between,
 )
-from nxap_color.media.collections import SHIPPED
-from nxap_color.media.films import DEFAULT_CRF
-
-SAMPLE = SHIPPED / "data" / "sample.jpg"
+from nxap_color.media.ffmpeg import DEFAULT_CRF
+from nxap_color.paths import SAMPLE
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -60,8 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     reports = []  # of what was done so far, once there is something to do
 
     def work(args: argparse.Namespace) -> int:
-        from nxap_color.cli.batch import Report, run_jobs  # here, for a quick --help
-        from nxap_color.cli.jobs import plan
+        from nxap_color.cli.jobs import Report, plan  # here, for a quick --help
 
         jobs, refused = plan(args.inputs or [SAMPLE], args.output, args.compare)
         report = Report(total=len(jobs) + len(refused))
@@ -82,7 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             return Colorizer.load(args.model, args.vividness, args.extractor_weights)
 
-        run_jobs(jobs, load_colorizer, report, args.overwrite, args.crf, args.quiet, args.debug)
+        if jobs:
+            from nxap_color.cli.batch import run_jobs  # here, for a quick word on wrong usage
+
+            run_jobs(jobs, load_colorizer, report, args.overwrite, args.crf, args.quiet, args.debug)
         print(report.summary())
         return 1 if report.failed or refused else 0
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nxap_color.errors import ModelError
-from nxap_color.media.collections import SHIPPED
+from nxap_color.paths import SAVED_MODELS
 from nxap_color.runtime import Network, from_keras, from_onnx, require_keras, with_named_inputs
 
 if TYPE_CHECKING:
     import keras
 
-SAVED_MODELS = SHIPPED / "saved_models"
 DEFAULT_MODEL = "unet"
 
 

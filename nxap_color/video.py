@@ -15,7 +15,7 @@ from tqdm import tqdm
 from nxap_color import color
 from nxap_color.colorizer import BATCH_SIZE, Colorizer
 from nxap_color.errors import FilmError
-from nxap_color.media import animations, films
+from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
 from nxap_color.media.films import Frame
 from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
@@ -191,7 +191,7 @@ def colorize_video(
     colorizer: Colorizer,
     source: str | Path,
     target: str | Path,
-    crf: int = films.DEFAULT_CRF,
+    crf: int = ffmpeg.DEFAULT_CRF,
     memory: float = MEMORY,
     quiet: bool = True,
 ) -> list[str]:

@@ -14,7 +14,7 @@ DOORS = {"predict", "train", "evaluate", "benchmark", "export", "report", "handi
 # From the inside out: what stands in a ring imports from its own and from those before it. Of two folders
 # in one ring only one may import the other, which `test_folders_import_in_one_direction` holds.
 RINGS = [
-    {"color", "errors", "images", "downloads"},
+    {"paths", "color", "errors", "images", "downloads"},
     {"layers", "upsampling", "runtime", "media"},
     {"models", "losses", "metrics", "data", "degrade", "saved", "imagenet"},
     {"extractors"},
@@ -132,6 +132,12 @@ def test_media_never_imports_keras():
         if place_of(module) == "media":
             tops = {name.split(".")[0] for name in IMPORTS[module]}
             assert not tops & {"keras", "tensorflow"}, module
+
+
+def test_scipy_is_for_training_and_evaluation():
+    """It is none of the dependencies of prediction."""
+    users = {module for module in NAMES if "scipy" in {name.split(".")[0] for name in IMPORTS[module]}}
+    assert {place_of(module) for module in users} <= {"training", "evaluation"}, users
 
 
 def test_only_doors_and_cli_know_of_command_lines():

@@ -3,10 +3,14 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 import nxap_color
@@ -79,6 +83,33 @@ def test_requirements_are_the_dependencies_and_extras_together(project, metadata
     parts = [metadata["project"]["dependencies"], *metadata["project"]["optional-dependencies"].values()]
     declared = {entry for part in parts for entry in part if not entry.startswith("nxap_color")}
     assert listed == declared
+
+
+def with_what_they_need(entries):
+    """The canonical names of the distributions that `pip install` of some requirements brings here."""
+    all_of_them = map(Requirement, entries)
+    wanted = (each for each in all_of_them if not each.marker or each.marker.evaluate({"extra": ""}))
+    names = {canonicalize_name(each.name) for each in wanted}
+    return names.union(*(with_what_they_need(requires(name) or []) for name in names))
+
+
+def test_photos_and_gifs_need_the_dependencies_alone(metadata, sample_rgb, tmp_path):
+    there = with_what_they_need(metadata["project"]["dependencies"]) | {"nxap-color"}
+    others = sorted(
+        module
+        for module, names in packages_distributions().items()
+        if not {canonicalize_name(name) for name in names} & there
+    )
+    assert {"keras", "tensorflow", "scipy", "imageio_ffmpeg", "tf2onnx"} <= set(others)
+    photo = Image.fromarray(sample_rgb).convert("L")
+    photo.save(tmp_path / "photo.jpg")
+    photo.save(tmp_path / "moving.gif", save_all=True, append_images=[photo.rotate(9)])
+    code = f"import sys; sys.modules.update(dict.fromkeys({others}))\n"
+    code += "from nxap_color.predict import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, tmp_path / "photo.jpg", tmp_path / "moving.gif", "--compare"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("wrote 2 of 2 files")
 
 
 def test_the_wheel_has_all_folders_of_the_package_and_what_ships(project, metadata):

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from nxap_color import color, models, saved
+from nxap_color import color, models, paths, saved
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import ModelError
 
@@ -31,14 +31,14 @@ def test_shipped_model_is_loaded_by_name_with_its_recipe():
 
 
 def test_shipped_models_are_small():
-    for path in saved.SAVED_MODELS.glob("*.keras"):
+    for path in paths.SAVED_MODELS.glob("*.keras"):
         assert path.stat().st_size <= 25e6
 
 
 def test_shipped_models_were_saved_by_the_oldest_keras(project):
     """Older versions of Keras cannot read what newer ones save."""
     (requirement,) = re.findall(r"^keras>=(.+)$", (project / "requirements.txt").read_text(), re.MULTILINE)
-    for path in saved.SAVED_MODELS.glob("*.keras"):
+    for path in paths.SAVED_MODELS.glob("*.keras"):
         with zipfile.ZipFile(path) as file:
             assert json.loads(file.read("metadata.json"))["keras_version"].startswith(requirement)
 

@@ -10,17 +10,17 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from nxap_color.cli.console import describe_error
-from nxap_color.cli.jobs import Job
+from nxap_color.cli.jobs import Job, Report
 from nxap_color.colorizer import Colorizer, as_pixels
 from nxap_color.images import before_after
-from nxap_color.media import animations, films
+from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
 from nxap_color.media.photos import (
     Contents,
@@ -42,28 +42,12 @@ SIGN_OF_LIFE = 0.5
 NO_MEMORY = "There is not enough memory for a picture of this size."
 
 
-@dataclass
-class Report:
-    """What has become of `total` inputs: the results that were written, and the inputs that failed."""
-
-    total: int
-    written: list[Path] = field(default_factory=list)
-    failed: list[Path] = field(default_factory=list)
-
-    def summary(self) -> str:
-        """Return a line on what was written."""
-        if self.total == len(self.written) == 1:
-            return f"wrote {self.written[0]}"
-        where = f", the last one {self.written[-1]}" if self.written else ""
-        return f"wrote {len(self.written)} of {self.total} files{where}"
-
-
 def run_jobs(
     jobs: list[Job],
     load_colorizer: Callable[[], Colorizer],
     report: Report,
     overwrite: bool = False,
-    crf: int = films.DEFAULT_CRF,
+    crf: int = ffmpeg.DEFAULT_CRF,
     quiet: bool = False,
     debug: bool = False,
 ) -> None:
@@ -168,7 +152,7 @@ def colorize_files(
     colorizer: Colorizer,
     jobs: Iterable[Job],
     overwrite: bool = False,
-    crf: int = films.DEFAULT_CRF,
+    crf: int = ffmpeg.DEFAULT_CRF,
     quiet: bool = True,
 ) -> Iterator[tuple[Job, list[str] | Exception]]:
     """Colour photos, films and GIFs, with all that belongs to them.

@@ -1,13 +1,18 @@
-"""From the inputs of a command line to jobs: which files are read, and where results go."""
+"""From the inputs of a command line to jobs: which files are read, where results go, what became of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nxap_color.errors import UsageError
-from nxap_color.media.animations import is_gif
-from nxap_color.media.films import FILM_SUFFIXES, is_film
-from nxap_color.media.photos import OTHER_PICTURES, PHOTO_SUFFIXES, is_photo
+from nxap_color.media.kinds import (
+    FILM_SUFFIXES,
+    OTHER_PICTURES,
+    PHOTO_SUFFIXES,
+    is_film,
+    is_gif,
+    is_photo,
+)
 
 KINDS = {"photo": is_photo, "film": is_film, "GIF": is_gif}
 
@@ -40,6 +45,22 @@ class Job:
     def outputs(self) -> list[Path]:
         """The files that the job writes."""
         return [self.target] + ([self.compare] if self.compare else [])
+
+
+@dataclass
+class Report:
+    """What has become of `total` inputs: the results that were written, and the inputs that failed."""
+
+    total: int
+    written: list[Path] = field(default_factory=list)
+    failed: list[Path] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return a line on what was written."""
+        if self.total == len(self.written) == 1:
+            return f"wrote {self.written[0]}"
+        where = f", the last one {self.written[-1]}" if self.written else ""
+        return f"wrote {len(self.written)} of {self.total} files{where}"
 
 
 def plan(

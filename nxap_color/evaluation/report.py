@@ -11,7 +11,8 @@ from tqdm import tqdm
 from nxap_color.errors import UsageError
 from nxap_color.images import contact_sheet
 from nxap_color.media.collections import group_in, list_photos, own_name
-from nxap_color.media.photos import PHOTO_SUFFIXES, Photo, write_photo
+from nxap_color.media.kinds import PHOTO_SUFFIXES
+from nxap_color.media.photos import Photo, write_photo
 
 if TYPE_CHECKING:  # Keras, which takes seconds to start, is imported once it is clear what to do
     from nxap_color.colorizer import Colorizer

@@ -19,9 +19,8 @@ from typing import Any
 from PIL import Image
 
 from nxap_color.errors import UserError
-from nxap_color.media.collections import SHIPPED
+from nxap_color.paths import SAMPLE_PHOTOS
 
-SAMPLES = SHIPPED / "data" / "photos"
 BACKENDS = ("tensorflow", "openvino")
 REPEATS, FOLDER_REPEATS = 5, 3
 SIZES = {"256 px": 256 * 341, "12 megapixels": 12_000_000}  # of a photo of 4:3
@@ -62,10 +61,10 @@ def make_photos(folder: Path, count: int, pixels: int) -> list[Path]:
     Raises:
         UserError: if the sample photos are missing, as in an installed package.
     """
-    samples = sorted(SAMPLES.rglob("*.jpg"))
+    samples = sorted(SAMPLE_PHOTOS.rglob("*.jpg"))
     if not samples:
         raise UserError(
-            f"There are no sample photos in {SAMPLES}: run the benchmark in the project's folder."
+            f"There are no sample photos in {SAMPLE_PHOTOS}: run the benchmark in the project's folder."
         )
     paths = [folder / f"{index:03d}.jpg" for index in range(count)]
     for index, path in enumerate(paths):
@@ -242,7 +241,7 @@ def time_film(path: Path) -> tuple[int, float, float, dict[str, float]]:
     from nxap_color.media import ffmpeg, films
 
     film, colorizer, timed = films.probe(path), Colorizer.load(), _Stopwatch()
-    codec = films.video_codec(path.suffix.lower(), films.DEFAULT_CRF)
+    codec = films.video_codec(path.suffix.lower(), ffmpeg.DEFAULT_CRF)
     with tempfile.TemporaryDirectory() as folder:
         steps = _time_film_steps(film, codec, colorizer, Path(folder))
         timed("all", lambda: video.colorize_video(colorizer, path, Path(folder) / f"all{path.suffix}"))

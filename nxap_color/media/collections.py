@@ -7,11 +7,8 @@ import zlib
 from pathlib import Path
 
 from nxap_color.errors import PhotoError, UserError
-from nxap_color.media.photos import Photo, is_photo, read_photo
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-# Folder of `saved_models` and `data`: inside an installed package, or the top of a checkout.
-SHIPPED = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
+from nxap_color.media.kinds import is_photo
+from nxap_color.media.photos import Photo, read_photo
 
 _MEMBER = "::"  # "photos.zip::cats/1.jpg" names a file inside a zip
 

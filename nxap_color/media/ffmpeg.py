@@ -1,13 +1,15 @@
-"""Run the ffmpeg that imageio-ffmpeg brings."""
+"""Run ffmpeg: the one that imageio-ffmpeg brings, or the system's."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
-
 from nxap_color.errors import FilmError
+
+DEFAULT_CRF = 18  # quality of films: the constant rate factor of H.264
 
 
 def start_ffmpeg(*options: Any, level: str = "error", **streams: Any) -> subprocess.Popen:
@@ -20,12 +22,30 @@ def start_ffmpeg(*options: Any, level: str = "error", **streams: Any) -> subproc
 
     Returns:
         `subprocess.Popen`.
+
+    Raises:
+        FilmError: if there is no ffmpeg on this machine.
     """
     # Without the prefix, names with a colon would be taken for addresses, and some for options.
     options = [f"file:{option.absolute()}" if isinstance(option, Path) else str(option) for option in options]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostats", "-y", "-loglevel", level]
+    command = [_find_ffmpeg(), "-hide_banner", "-nostats", "-y", "-loglevel", level]
     streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
     return subprocess.Popen([*command, *options], **streams)
+
+
+def _find_ffmpeg():
+    try:
+        import imageio_ffmpeg  # here, since whoever colours only photos need not have it
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):  # it is not installed, or has no program for this system
+        program = os.environ.get("IMAGEIO_FFMPEG_EXE") or shutil.which("ffmpeg")
+    if not program:
+        raise FilmError(
+            'Films need ffmpeg, which is not on this machine: pip install "nxap_color[films]", or install '
+            "your system's."
+        )
+    return program
 
 
 def run_ffmpeg(*options: Any, level: str = "error", check: bool = True, cwd: Path | None = None) -> str:
@@ -40,7 +60,7 @@ def run_ffmpeg(*options: Any, level: str = "error", check: bool = True, cwd: Pat
         Its log.
 
     Raises:
-        FilmError: if it fails and `check` is set.
+        FilmError: if it fails and `check` is set, or there is no ffmpeg on this machine.
     """
     process = start_ffmpeg(*options, level=level, stdout=subprocess.DEVNULL, cwd=cwd)
     log = process.communicate()[1].decode(errors="replace")

@@ -20,7 +20,6 @@ from nxap_color.errors import FilmError
 from nxap_color.media import ffmpeg
 from nxap_color.media.atomic import written_whole
 
-FILM_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm"))
 # In films luma runs from 16, black, to 235, white (ITU-R BT.601).
 _BLACK, _WHITE = 16, 235
 _HD_HEIGHT = 720  # from here on players assume BT.709 where a film does not say
@@ -29,7 +28,6 @@ _TOO_DAMAGED = 69  # ffmpeg's exit status after many frames that it could not de
 # What ffmpeg says of MP4, of Matroska and WebM, and of AVI, if the last packet is not whole.
 _CUT_OFF = re.compile(rb"partial file|ended prematurely|corrupt input packet")
 
-DEFAULT_CRF = 18
 _CHROMA_ZERO, _CHROMA_RANGE = 128, 224  # in 8 bits (ITU-R BT.601)
 _PRIMARIES = {"bt601": "smpte170m", "bt709": "bt709"}
 # Encoders of sound and subtitles by container, where copying does not work, and ffmpeg's names of containers.
@@ -117,12 +115,6 @@ class Frame:
         # Rounds, and clips to 0..255.
         scale = 255.0 / (self.white - self.black)
         return cv2.convertScaleAbs(np.maximum(luma, self.black), None, scale, -self.black * scale)
-
-
-def is_film(path: str | Path) -> bool:
-    """Tell by its name whether a path is that of a film; hidden files are none."""
-    path = Path(path)
-    return path.suffix.lower() in FILM_SUFFIXES and not path.name.startswith(".")
 
 
 def probe(path: Path) -> Film:
@@ -309,7 +301,7 @@ def video_codec(suffix: str, crf: int, in_order: bool = False) -> list[str]:
     """Choose the encoder for a container, as a list of ffmpeg options.
 
     Args:
-        suffix: one of FILM_SUFFIXES.
+        suffix: one of `kinds.FILM_SUFFIXES`.
         crf: constant rate factor of H.264, 0 (lossless) to 51; 18 can hardly be told from the source.
         in_order: whether frames may refer to earlier ones only. At a variable rate, MP4 needs this to know
             the length of the last one; players of AVI expect nothing else.

@@ -17,14 +17,9 @@ from nxap_color.errors import CodecError, PhotoError
 from nxap_color.media import photo_depth, photo_metadata
 from nxap_color.media.atomic import written_whole
 from nxap_color.media.guard import codec_errors, one_line
+from nxap_color.media.kinds import PHOTO_SUFFIXES
 from nxap_color.media.photo_integrity import check_rows
 
-PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"))
-# Pictures that Pillow cannot read, or not on every machine.
-OTHER_PICTURES = frozenset(
-    (".avif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga")
-    + (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")
-)
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 # Enough for 3 GB of memory, with some room; a photo of 150 megapixels has 15,000 x 10,000.
@@ -66,20 +61,6 @@ class Contents:
     count: int
     is_animation: bool
     pixels: int
-
-
-def is_photo(path: str | Path) -> bool:
-    """Tell by its name whether a path is that of a photo.
-
-    Args:
-        path: nothing need exist there.
-
-    Returns:
-        True if the suffix, in upper or lower case, is one of PHOTO_SUFFIXES. Names that begin with a dot
-        are hidden files, such as unfinished ones and macOS's `._x.jpg`, and no photos.
-    """
-    path = Path(path)
-    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
 def read_photo(source: Source) -> Photo:

@@ -33,7 +33,8 @@ from nxap_color.cli.console import start_quietly
 from nxap_color.cli.jobs import plan
 from nxap_color.errors import UserError
 from nxap_color.media import photos
-from nxap_color.media.films import is_film, probe
+from nxap_color.media.films import probe
+from nxap_color.media.kinds import is_film
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "photos" / "test" / "cat.jpg"
 STATUS = Path("/proc/self/status")

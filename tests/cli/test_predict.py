@@ -413,11 +413,33 @@ def test_several_results_into_one_file_is_wrong_usage(photo, photo_folder):
             plan(inputs, photo.with_name("one.jpg"))
 
 
-def test_help_does_not_wait_for_the_network_library():
-    script = "import sys; sys.modules['keras'] = sys.modules['tensorflow'] = None\n"
-    script += "from nxap_color.predict import main; main(['--help'])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0 and "INPUT" in done.stdout, done.stderr
+ONLY_ANSWERED = """
+import sys
+from nxap_color.predict import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as stop:  # argparse's way
+    status = stop.code
+slow = {"numpy", "cv2", "PIL", "tifffile", "imageio_ffmpeg", "onnxruntime", "keras", "tensorflow", "tqdm"}
+print(status, sorted(slow & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "answer"),
+    [
+        (["--help"], 0, "usage: "),
+        (["--version"], 0, "nxap_color "),
+        (["--crf", "99"], 2, "expected a whole number from 0 to 51, received 99"),
+        (["-o", "one.jpg", "a.jpg", "b.jpg"], 2, "-o one.jpg is one file, but the input is several"),
+        (["no-such.jpg"], 1, "no-such.jpg: There is no such file."),
+    ],
+)
+def test_help_and_wrong_usage_wait_for_no_package(arguments, status, answer, tmp_path):
+    command = [sys.executable, "-c", ONLY_ANSWERED, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert answer in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"{status} []"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

@@ -19,8 +19,8 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from nxap_color import predict
-from nxap_color.cli.batch import Report, run_jobs
-from nxap_color.cli.jobs import plan
+from nxap_color.cli.batch import run_jobs
+from nxap_color.cli.jobs import Report, plan
 from nxap_color.colorizer import Colorizer
 from nxap_color.media.photos import read_photo
 

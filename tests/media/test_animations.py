@@ -1,11 +1,13 @@
 """Animations, against Pillow's reading of them and ffmpeg's."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 from films import report
 from PIL import Image, ImageCms
+from scipy.spatial import cKDTree
 
 from nxap_color import predict
 from nxap_color.errors import FilmError
@@ -122,6 +124,21 @@ def test_dithering_keeps_the_mean_colour(tmp_path):
     frames = look(tmp_path / "gray.gif")[2]
     assert set(np.unique(frames[..., :3])) == {96, 108}
     assert abs(frames[..., :3].mean() - 101) < 2.5
+
+
+@pytest.mark.parametrize("colours", [255, 37, 1])
+def test_pixels_take_the_nearest_colour_of_the_palette(tmp_path, colours):
+    """As near as SciPy's search finds one, of several just as near any; and in little memory."""
+    palette = np.random.default_rng(0).integers(0, 256, (colours, 3)).astype("uint8")
+    tracemalloc.start()
+    nearest = animations.GifWriter(tmp_path / "new.gif", palette, 0, False).nearest
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    middles = np.stack(np.meshgrid(*[np.arange(2.0, 256.0, 4.0)] * 3, indexing="ij"), axis=-1)
+    assert nearest.shape == middles.shape[:-1] and nearest.dtype == np.uint8
+    distances = np.linalg.norm(middles - palette[nearest], axis=-1)
+    np.testing.assert_allclose(distances, cKDTree(palette.astype(float)).query(middles)[0], rtol=1e-12)
+    assert peak < 50e6
 
 
 def test_compare_shows_both(gif, tiny_model_file):

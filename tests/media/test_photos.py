@@ -16,12 +16,11 @@ from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
 from nxap_color.errors import PhotoError
+from nxap_color.media.kinds import PHOTO_SUFFIXES, is_photo
 from nxap_color.media.photos import (
-    PHOTO_SUFFIXES,
     Contents,
     Photo,
     count_pictures,
-    is_photo,
     read_pages,
     read_photo,
     write_pages,
