@@ -78,5 +78,7 @@ def own_megabytes() -> float:
     package = Path(nxap_color.__file__).parent
     paths = {path for path in package.rglob("*") if "__pycache__" not in path.parts}
     if package not in SHIPPED.parents:  # in a checkout the rest lies beside it
-        paths |= {*(SHIPPED / "saved_models").glob("*"), SHIPPED / "data" / "sample.jpg"}
+        models = (SHIPPED / "saved_models").glob("*.*")
+        paths |= {path for path in models if path.suffix in (".keras", ".onnx", ".json")}
+        paths.add(SHIPPED / "data" / "sample.jpg")
     return sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
