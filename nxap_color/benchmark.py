@@ -56,9 +56,9 @@ def print_rows(rows: Iterator[list[str]]) -> None:
     print(flush=True)
 
 
-def print_training(config: TrainConfig) -> None:
+def print_training(config: TrainConfig, repeats: int) -> None:
     """Print how fast a training with these settings is."""
-    rates = training_speed.measure_training(config)
+    rates = training_speed.measure_training(config, repeats)
     print(f"Training {config.arch} at {config.image_size} px, photos/s:")
     pipeline, step, forward = rates["pipeline"], rates["step"], rates["prediction"]
     print(f"  pipeline alone {pipeline:8.0f}")
@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace) -> None:
     if not args.source:
         print_rows(comparison.photo_speeds(folders, effort))
     start_quietly()
-    print_training(config)
+    print_training(config, effort.training_repeats)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nxap_color.errors import UserError
-from nxap_color.evaluation import machine, speed
+from nxap_color.evaluation import machine, speed, training_speed
 from nxap_color.media import films
 
 HERE = Path(__file__).resolve().parents[2]  # the folder in which this version's package lies
@@ -31,22 +31,24 @@ print(json.dumps(speed.time_film(pathlib.Path(sys.argv[1])) if known else None))
 
 @dataclass(frozen=True)
 class Effort:
-    """How thoroughly photos are measured.
+    """How thoroughly all is measured.
 
     Args:
         repeats: runs of each process that colours one photo or none, and of each step.
         folder_repeats: runs of each process that colours a folder, or measures the steps.
         folders: photos in each folder: memory must not grow with them.
         warm_up: of these the first, which are slower than all others and not counted.
+        training_repeats: runs of each part of a training.
     """
 
     repeats: int = 5
     folder_repeats: int = 3
     folders: Sequence[int] = (50, 100)
     warm_up: int = 20
+    training_repeats: int = training_speed.REPEATS
 
 
-QUICK = Effort(repeats=1, folder_repeats=1, folders=(3,), warm_up=1)
+QUICK = Effort(repeats=1, folder_repeats=1, folders=(3,), warm_up=1, training_repeats=1)
 
 
 class Ended(NamedTuple):

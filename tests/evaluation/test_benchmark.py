@@ -48,7 +48,7 @@ def test_a_step_of_known_length_is_timed_right():
 def test_of_an_extractor_the_gain_of_asking_it_once_is_printed(photo_folder, capsys):
     branch = ["--arch", "fusion", "--extractor", "efficientnet_lite0", "--extractor-weights", "random"]
     arguments = ["--filters", "4", "--image-size", "32", "--batch-size", "2", "--validation", "0.3"]
-    assert main([str(photo_folder), *branch, *arguments]) == 0
+    assert main([str(photo_folder), "--quick", *branch, *arguments]) == 0
     out = capsys.readouterr().out
     step, features = (
         float(re.search(rf"{word} +([\d.]+)", out)[1]) for word in ("training step", "features")
@@ -120,6 +120,11 @@ def test_a_process_is_measured_with_what_it_prints(tmp_path):
     run = comparison.run_python(tmp_path, "-c", code)
     assert 0.2 < run.seconds < 60 and run.output == "done\n"
     assert math.isnan(run.peak) if sys.platform == "win32" else run.peak > 600
+
+
+def test_photos_and_films_are_measured_from_a_process_without_keras():
+    code = "import sys, nxap_color.benchmark; print({'keras', 'tensorflow'} & set(sys.modules))"
+    assert comparison.run_python(comparison.HERE, "-c", code).output == "set()\n"
 
 
 def test_photos_to_measure_have_the_size_asked_for(tmp_path):
