@@ -3,13 +3,15 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nxap_color.cli.console import run, start_quietly
 from nxap_color.cli.options import add_options
-from nxap_color.evaluation import speed, training_speed
+from nxap_color.errors import UsageError
+from nxap_color.evaluation import comparison, machine, training_speed
 from nxap_color.media.kinds import is_film
 from nxap_color.paths import SAMPLE_PHOTOS
 from nxap_color.training.config import TrainConfig
@@ -34,33 +36,30 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="folder or zip of photos (several mix), tfds:NAME, or a film",
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="another checkout of the project: measure photos, or the film, with that version, too",
+    )
+    parser.add_argument("--quick", action="store_true", help="one run of each, and fewer photos")
     add_options(parser, [field for field in dataclasses.fields(TrainConfig) if field.name in SETTINGS])
     return parser
 
 
-def print_photos() -> None:
-    """Print how fast photos are coloured."""
+def print_rows(rows: Iterator[list[str]]) -> None:
+    """Print rows of text, each as soon as it is measured: a label and figures."""
     # disable=None shows the bar only on a terminal.
-    with tqdm(speed.photo_speeds(), unit="row", leave=False, disable=None) as rows:
-        for label, *figures in rows:
-            rows.write(f"{label:43}" + "".join(f"{figure:>12}" for figure in figures))
+    with tqdm(rows, unit="row", leave=False, disable=None) as shown:
+        for label, *figures in shown:
+            shown.write(f"{label:43}" + "".join(f"{figure:>24}" for figure in figures))
+            sys.stdout.flush()
     print(flush=True)
 
 
-def print_film(path: Path) -> None:
-    """Print how fast a film is coloured."""
-    count, coloured, plain, steps = speed.time_film(path)
-    print(f"{path.name}, {count} frames:")
-    print(f"  coloured          {coloured:8.1f} frames/s, everything included")
-    print(f"  ffmpeg alone      {plain:8.1f} frames/s, decoding and encoding the same film")
-    print("Each step alone, milliseconds per frame (they overlap):")
-    for step, spent in steps.items():
-        print(f"  {step:17} {spent:8.1f}")
-
-
-def print_training(config: TrainConfig) -> None:
+def print_training(config: TrainConfig, repeats: int) -> None:
     """Print how fast a training with these settings is."""
-    rates = training_speed.measure_training(config)
+    rates = training_speed.measure_training(config, repeats)
     print(f"Training {config.arch} at {config.image_size} px, photos/s:")
     pipeline, step, forward = rates["pipeline"], rates["step"], rates["prediction"]
     print(f"  pipeline alone {pipeline:8.0f}")
@@ -79,15 +78,23 @@ def measure(args: argparse.Namespace) -> None:
     if not args.source:
         settings["validation"] = 0.2  # of so few photos
     config = TrainConfig(args.source or SAMPLE_PHOTOS / "train", **settings)
-    print(speed.describe_machine(), flush=True)
+    film = Path(args.source[0]) if args.source and is_film(args.source[0]) else None
+    effort, folders = comparison.QUICK if args.quick else comparison.Effort(), [comparison.HERE]
+    if args.against:
+        if args.source and not film:
+            raise UsageError("--against compares photos or a film: leave it out to measure a training.")
+        comparison.require_version(args.against)
+        folders.append(args.against.resolve())
+    print(machine.describe_machine(), flush=True)
+    # Before Keras is loaded: a process's peak memory includes that of the one which started it.
+    if film:
+        # One run tells how long a film takes; it takes several to tell two versions apart.
+        print_rows(comparison.film_speeds(film, folders, effort.folder_repeats if args.against else 1))
+        return
     if not args.source:
-        # Before Keras is loaded: a process's peak memory includes that of the one which started it.
-        print_photos()
+        print_rows(comparison.photo_speeds(folders, effort))
     start_quietly()
-    if args.source and is_film(args.source[0]):
-        print_film(Path(args.source[0]))
-    else:
-        print_training(config)
+    print_training(config, effort.training_repeats)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,19 +14,20 @@ REPEATS = 3
 BATCHES = 20
 
 
-def images_per_second(step: Callable[[], object], batch_size: int) -> float:
+def images_per_second(step: Callable[[], object], batch_size: int, repeats: int = REPEATS) -> float:
     """Time a function that handles one batch.
 
     Args:
         step: function without arguments.
         batch_size: photos that each call handles.
+        repeats: number of runs.
 
     Returns:
-        Photos per second, the median of `REPEATS` runs of `BATCHES` calls, after two calls to warm up.
+        Photos per second, the median of runs of `BATCHES` calls, after two calls to warm up.
     """
     step(), step()
     rates = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         start = time.perf_counter()
         for _ in range(BATCHES):
             step()
@@ -34,11 +35,12 @@ def images_per_second(step: Callable[[], object], batch_size: int) -> float:
     return statistics.median(rates)
 
 
-def measure_training(config: TrainConfig) -> dict[str, float]:
+def measure_training(config: TrainConfig, repeats: int = REPEATS) -> dict[str, float]:
     """Measure each part of a training alone, and the network at prediction.
 
     Args:
         config: the settings of the training in question.
+        repeats: runs of each part.
 
     Returns:
         Dict to photos per second: of the "pipeline"; of the "step"; of the "prediction", the network alone
@@ -59,7 +61,7 @@ def measure_training(config: TrainConfig) -> dict[str, float]:
         photos, config.crop_size, config.batch_size, 10**6, config.seed, 0, config.degraded, config.min_crop
     )
     fetch = iter(batches).__next__
-    rates = {"pipeline": images_per_second(fetch, config.batch_size)}
+    rates = {"pipeline": images_per_second(fetch, config.batch_size, repeats)}
     inputs, ab = fetch()
     lightness, ab = inputs["lightness"].numpy(), ab.numpy()  # which every backend takes
     del fetch  # and with it the threads that would go on fetching ahead
@@ -70,13 +72,15 @@ def measure_training(config: TrainConfig) -> dict[str, float]:
         features = {extractor.name: np.zeros((len(pictures), extractor.num_features))} if extractor else {}
         return {"lightness": pictures, **features}
 
-    rates["step"] = images_per_second(lambda: trainer.train_on_batch(named(lightness), ab), config.batch_size)
+    rates["step"] = images_per_second(
+        lambda: trainer.train_on_batch(named(lightness), ab), config.batch_size, repeats
+    )
     photo = np.zeros((2, *_prediction_size(config), 1), "float32")  # with its mirror image, as Colorizer does
-    rates["prediction"] = images_per_second(lambda: model.predict_on_batch(named(photo)), 1)
+    rates["prediction"] = images_per_second(lambda: model.predict_on_batch(named(photo)), 1, repeats)
     if extractor:
         random = np.random.default_rng(0).random((*config.crop_size, 3)).astype("float32")
         some = [random] * extractors.BATCH_SIZE
-        rates["extractor"] = images_per_second(lambda: extractor(some), len(some))
+        rates["extractor"] = images_per_second(lambda: extractor(some), len(some), repeats)
     return rates
 
 
