@@ -29,6 +29,11 @@ def pytest_addoption(parser):
     parser.addoption("--fuzz-seed", type=int, default=0, help="which damaged files these are")
 
 
+def pytest_collection_modifyitems(items):
+    """Puts the long ones first, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def project():
     return PROJECT

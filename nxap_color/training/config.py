@@ -147,6 +147,9 @@ class TrainConfig:
     distribute: bool = _option(False, "use all devices, of all processes that were started")
     sample_every: int = _option(5, "epochs between two sample pictures", kind=POSITIVE)
     output: Path = _option(Path("runs/model.keras"), "where the best epoch is saved", kind=MODEL_FILE)
+    keras_only: bool = _option(
+        False, "leave out the .onnx file beside OUTPUT, with which prediction does without Keras"
+    )
     resume: bool = _option(False, "continue this run where it was stopped")
     overwrite: bool = _option(False, "start anew although OUTPUT exists")
 
@@ -210,12 +213,13 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return what decides the result as plain JSON values: the "arguments" of a recipe.
 
-        How often samples are drawn, whether a run is resumed and what computes it is left out.
+        How often samples are drawn, what is written beside the model, whether a run is resumed and what
+        computes it is left out.
         """
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("distribute", "sample_every", "resume", "overwrite")
+            if field.name not in ("distribute", "sample_every", "keras_only", "resume", "overwrite")
         }
         return {"source": values.pop("sources"), **values, "output": str(self.output)}
 
@@ -239,8 +243,8 @@ class TrainConfig:
     def run(self) -> dict[str, Any] | None:
         """Train; write the best model, its recipe, its log and sample pictures.
 
-        Beside `output` (FILE.keras, the best epoch on the validation photos) stand FILE.json (the recipe),
-        FILE.csv (a line per epoch) and FILE.samples/ (gray, result and truth side by side). FILE.resume/
+        Beside `output` (FILE.keras, the best epoch on the validation photos) stand FILE.onnx (the same for
+        prediction, if tf2onnx is installed), FILE.json (the recipe), FILE.csv (a line per epoch) and FILE.samples/ (gray, result and truth side by side). FILE.resume/
         holds what `resume` needs and goes when the run is complete.
 
         Returns:

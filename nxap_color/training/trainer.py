@@ -95,10 +95,11 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
         pretrained.average_weights([config.output, *config.average]).save(config.output)
     recipe = make_recipe(run, model, photos, steps, data.mean_ab(from_the_start), origins)
     run.finish(recipe)
-    try:
-        exporting.export_beside(config.output)
-    except UserError as error:  # the model itself is there
-        world.say(f"note: prediction with it will need Keras: {error}")
+    if not config.keras_only:
+        try:
+            exporting.export_beside(config.output)
+        except UserError as error:  # the model itself is there
+            world.say(f"note: prediction with it will need Keras: {error}")
     return recipe
 
 

@@ -91,8 +91,8 @@ def test_the_command_line_has_an_option_for_each_setting_with_its_default():
         "filters": None, "imagenet": False, "init": None, "freeze": 0, "average": [], "loss": "huber",
         "image_size": 128, "batch_size": 32, "epochs": 10, "steps": None, "precision": "float32",
         "learning_rate": 8e-4, "encoder_rate": None, "degraded": 0.5, "min_crop": 0.6, "validation": 0.02,
-        "seed": 0, "distribute": False, "sample_every": 5, "output": config.output, "resume": False,
-        "overwrite": False,
+        "seed": 0, "distribute": False, "sample_every": 5, "output": config.output, "keras_only": False,
+        "resume": False, "overwrite": False,
     }  # fmt: skip
     assert str(config.output).replace("\\", "/") == "runs/model.keras"
 

@@ -22,12 +22,12 @@ from nxap_color.training.run import Run
 from nxap_color.training.trainer import EncoderAdam, build_model
 
 TINY = ["--image-size", "32", "--batch-size", "2", "--steps", "2"]
-TINY += ["--validation", "0.3", "--sample-every", "1"]
+TINY += ["--validation", "0.3", "--sample-every", "1", "--keras-only"]
 
 # A network that is compiled in a moment.
 SMALL = [*TINY, "--arch", "fusion", "--extractor", "none", "--filters", "8"]
 SETTINGS = {"arch": "fusion", "extractor": "none", "filters": 8, "epochs": 1}
-SETTINGS |= {"image_size": 32, "batch_size": 2, "steps": 2, "validation": 0.3}
+SETTINGS |= {"image_size": 32, "batch_size": 2, "steps": 2, "validation": 0.3, "keras_only": True}
 
 
 def log_of(path):
@@ -37,8 +37,10 @@ def log_of(path):
 
 def test_a_run_leaves_model_recipe_log_and_samples(photo_folder, tmp_path, capsys):
     output = tmp_path / "runs" / "model.keras"
-    assert main([str(photo_folder), *TINY, "--epochs", "2", "--output", str(output)]) == 0
+    options = [option for option in TINY if option != "--keras-only"]
+    assert main([str(photo_folder), *options, "--epochs", "2", "--output", str(output)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"wrote {output} after")
+    assert saved.find_exported(output) == output.with_suffix(".onnx")
 
     assert saved.load_model(output).count_params() == models.build_unet().count_params()
     recipe = json.loads(output.with_suffix(".json").read_text())
@@ -54,6 +56,16 @@ def test_a_run_leaves_model_recipe_log_and_samples(photo_folder, tmp_path, capsy
     with Image.open(tmp_path / "runs" / "model.samples" / "epoch_002.jpg") as sheet:
         assert sheet.width > 3 * 150
     assert not output.with_suffix(".resume").exists()
+
+
+def test_a_missing_converter_costs_the_onnx_file_only(photo_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)  # what Python takes for not installed
+    output = tmp_path / "model.keras"
+    config = TrainConfig(photo_folder, **SETTINGS | {"keras_only": False}, output=output)
+    assert config.run()["steps"] == 2
+    note = "note: prediction with it will need Keras: tf2onnx is not installed: pip install tf2onnx"
+    assert note in capsys.readouterr().out
+    assert saved.load_model(output).output_shape[-1] == 2 and saved.find_exported(output) is None
 
 
 def test_learning_reduces_the_loss(photo_folder, tmp_path):
