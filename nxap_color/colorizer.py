@@ -310,8 +310,8 @@ def _require_features(network, extractor):
 
 def _find_stride(network):
     """How many times smaller than its input a network's answer is."""
-    given = {name: np.zeros((1, length), "float32") for name, length in _fused_features(network).items()}
-    answered = network({**given, "lightness": np.zeros((1, 64, 64, 1), "float32")}).shape[1]
+    vectors = {name: (1, length) for name, length in _fused_features(network).items()}
+    answered = network.shape_of({"lightness": (1, 64, 64, 1), **vectors})[1]
     if answered not in (64, 32, 16, 8, 4, 2):
         raise errors.ModelError(
             f"{network.name} answers {answered} pixels where it is given 64; expected a half or so."

@@ -1,6 +1,8 @@
 """Fixtures: small colour photos, made from the samples in data/, and a tiny real model."""
 
+import json
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each, or they wait for each other
@@ -74,6 +76,16 @@ def tiny_model_file(tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.keras"
     tiny_model.save(path)
     export_beside(path)
+    return path
+
+
+@pytest.fixture
+def quick_model_file(tiny_model_file, tmp_path_factory):
+    """The tiny model with a recipe that has it look at small pictures, not at larger ones."""
+    path = tmp_path_factory.mktemp("quick") / "quick.keras"
+    for suffix in (".keras", ".onnx"):
+        shutil.copy(tiny_model_file.with_suffix(suffix), path.with_suffix(suffix))
+    path.with_suffix(".json").write_text(json.dumps({"network_size": 32}))
     return path
 
 

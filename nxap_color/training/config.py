@@ -244,8 +244,9 @@ class TrainConfig:
         """Train; write the best model, its recipe, its log and sample pictures.
 
         Beside `output` (FILE.keras, the best epoch on the validation photos) stand FILE.onnx (the same for
-        prediction, if tf2onnx is installed), FILE.json (the recipe), FILE.csv (a line per epoch) and FILE.samples/ (gray, result and truth side by side). FILE.resume/
-        holds what `resume` needs and goes when the run is complete.
+        prediction, if tf2onnx is installed), FILE.json (the recipe), FILE.csv (a line per epoch) and
+        FILE.samples/ (gray, result and truth side by side). FILE.resume/ holds what `resume` needs and goes
+        when the run is complete.
 
         Returns:
             The recipe; None in all but the first of several processes.

@@ -2,10 +2,8 @@
 
 import io
 import itertools
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -67,15 +65,6 @@ def broken(data, way):
     """Breaks the bytes of a photo in one of four ways."""
     noise = np.random.default_rng(way).bytes(len(data))
     return (data[: len(data) // 2], b"", b"This is no photo, but the list of them.\n" * 20, noise)[way % 4]
-
-
-@pytest.fixture
-def quick_model_file(tiny_model_file, tmp_path):
-    """The tiny model with a recipe that has it look at photos of their own size, not at larger ones."""
-    path = tmp_path / "quick.keras"
-    shutil.copy(tiny_model_file, path)
-    path.with_suffix(".json").write_text(json.dumps({"network_size": 32}))
-    return path
 
 
 @pytest.fixture

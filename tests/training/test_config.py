@@ -147,9 +147,10 @@ def test_a_recipe_that_makes_no_sense_is_named(arguments, message):
 def test_running_trains_as_the_command_line_does(photo_folder, tmp_path):
     recipe = TrainConfig(photo_folder, **SMALL, output=tmp_path / "api.keras").run()
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
-    assert main([str(photo_folder), *options, f"--output={tmp_path / 'line.keras'}"]) == 0
+    assert main([str(photo_folder), *options, f"--output={tmp_path / 'line.keras'}", "--keras-only"]) == 0
     api, line = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("api", "line"))
     assert api == recipe
+    assert (tmp_path / "api.onnx").exists() and not (tmp_path / "line.onnx").exists()
     losses = [run["best_epoch"]["val_loss"] for run in (api, line)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     for key in ("parameters", "data", "steps", "network_size"):

@@ -22,7 +22,7 @@ from nxap_color.train import main
 from nxap_color.training.distribute import World, find_place, join
 
 TINY = ["--arch", "fusion", "--extractor", "none", "--filters", "8", "--image-size", "32"]
-TINY += ["--batch-size", "4", "--validation", "0.3"]
+TINY += ["--batch-size", "4", "--validation", "0.3", "--keras-only"]
 NEEDS_JAX = pytest.mark.skipif(
     find_spec("jax") is None or os.name == "nt", reason="needs JAX (pip install jax) and process groups"
 )
