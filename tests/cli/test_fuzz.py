@@ -29,7 +29,6 @@ from films import ffmpeg, pattern
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from nxap_color.cli.batch import colorize_files
-from nxap_color.cli.console import start_quietly
 from nxap_color.cli.jobs import plan
 from nxap_color.errors import UserError
 from nxap_color.media import photos
@@ -360,8 +359,7 @@ def work(connection, folder, model_file, seed, numbers):
     (folder / "mutants").mkdir(parents=True)
     with (folder / "log.txt").open("w") as log:
         os.dup2(log.fileno(), 2)
-    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # the workers share the cores, the pictures are small
-    start_quietly()
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores, the pictures are small
     from nxap_color.colorizer import Colorizer
 
     # What is out of gamut takes most of the time, and other tests look at it: without colour nothing is.

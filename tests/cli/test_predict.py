@@ -478,4 +478,4 @@ def test_a_terminal_shows_what_takes_longer_than_a_moment(tmp_path, tiny_model_f
     seen = seen_on_a_terminal(photo, "--model", model)
     assert "starting Keras ..." in seen and re.search(r"large.png \.\.\. 0\d:\d\d", seen)
     assert not re.split(r"[\r\n]", seen)[-1].strip("\x1b[KA ")  # nothing stays there
-    assert "large" not in seen_on_a_terminal(photo, "--model", model, "--overwrite", "--quiet")
+    assert not seen_on_a_terminal(photo, "--model", tiny_model_file, "--overwrite", "--quiet")
