@@ -247,8 +247,8 @@ class Colorizer:
         for rows in strips(*size):
             lightness[rows] = color.find_lightness(photo[rows])[..., 0]
         result = np.empty((*size, 3), photo.dtype)
-        for rows, full in upsampled_strips(self.gain * ab, lightness):
-            result[rows] = _lab_to_pixels(cv2.merge([lightness[rows], full]), photo.dtype)
+        for rows, planes in upsampled_strips(self.gain * ab, lightness):
+            result[rows] = _lab_to_pixels(cv2.merge([lightness[rows], *planes]), photo.dtype)
         return result
 
 
@@ -337,13 +337,15 @@ def _lab_to_pixels(lab, dtype):
     # OpenCV is off by a tenth of an 8-bit step at most, and takes a twentieth of the time.
     rgb = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB) if dtype == np.uint8 else color.lab_to_rgb(lab)
     # Only what was clipped, a small part of most photos, needs the search for the border of the gamut.
-    outside = cv2.inRange(rgb, (1e-9,) * 3, (1.0 - 1e-7,) * 3) == 0
-    if outside.any():
+    outside = np.flatnonzero(cv2.inRange(rgb, (1e-9,) * 3, (1.0 - 1e-7,) * 3) == 0)
+    if len(outside):
+        clipped = lab.reshape(-1, 3)[outside]
         # Black and white, common in scans, have no colours to search for.
-        is_extreme = (lab[..., :1] <= 0.0) | (lab[..., :1] >= 100.0)
-        np.copyto(rgb, lab[..., :1] / 100.0, where=is_extreme)
-        outside &= ~is_extreme[..., 0]
-        rgb[outside] = color.lab_to_rgb(color.clip_to_gamut(lab[outside]))
+        is_extreme = (clipped[:, 0] <= 0.0) | (clipped[:, 0] >= 100.0)
+        clipped[is_extreme, 1:] = 0.0
+        coloured = ~is_extreme
+        clipped[coloured] = color.clip_to_gamut(clipped[coloured])
+        rgb.reshape(-1, 3)[outside] = color.lab_to_rgb(clipped)
     if np.issubdtype(dtype, np.floating):
         return rgb.astype(dtype)
     if dtype == np.uint8:

@@ -65,25 +65,24 @@ def _resize(pixels, size):
 
 
 def enlarge(grid: np.ndarray, size: tuple[int, int], rows: slice) -> np.ndarray:
-    """Resize a small picture bilinearly, and return some rows of the result.
+    """Resize a small picture of one channel bilinearly, and return some rows of the result.
 
     Args:
-        grid: float32 array (h, w, channels).
+        grid: float32 array (h, w).
         size: (H, W) of the whole result.
         rows: slice of its rows.
 
     Returns:
-        float32 array (rows, W, channels).
+        float32 array (rows, W).
     """
     # Where the centres of the rows lie in the grid, which is extended by its border rows.
     centres = (np.arange(rows.start, rows.stop) + 0.5) * (len(grid) / size[0]) - 0.5
     centres = np.clip(centres, 0.0, len(grid) - 1.0)
     above = np.minimum(np.int64(centres), max(0, len(grid) - 2))
     below = np.minimum(above + 1, len(grid) - 1)
-    weights = np.float32(centres - above)[:, None, None]
+    weights = np.float32(centres - above)[:, None]
     tall = (1.0 - weights) * grid[above] + weights * grid[below]
-    wide = cv2.resize(tall, (size[1], len(tall)))
-    return wide.reshape(*wide.shape[:2], -1)  # OpenCV drops the dimension of a single channel
+    return cv2.resize(tall, (size[1], len(tall)))
 
 
 def contact_sheet(rows: list[list[np.ndarray]], height: int = 160, gap: int = 4) -> np.ndarray:

@@ -38,12 +38,13 @@ def test_shrinking_in_strips_is_shrinking_the_whole(size):
     np.testing.assert_allclose(images.shrink(pixels, size), resized(pixels / 255.0, size, True), atol=atol)
 
 
-@pytest.mark.parametrize("grid", [(9, 7, 4), (1, 1, 2), (2, 1, 4), (1, 5, 1), (*LARGE, 4)])
+@pytest.mark.parametrize("grid", [(9, 7), (1, 1), (2, 1), (1, 5), LARGE])
 def test_enlarged_strips_are_those_of_the_whole(grid):
     grid = np.float32(noise(*grid))
     parts = [images.enlarge(grid, LARGE, rows) for rows in images.strips(*LARGE)]
     assert len(parts) > 5
-    np.testing.assert_allclose(np.concatenate(parts), resized(grid, LARGE, False), atol=1e-3)
+    expected = resized(grid[..., None], LARGE, False)[..., 0]
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
