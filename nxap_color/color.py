@@ -174,6 +174,8 @@ def find_lightness(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.dtype.kind == "u":
         linear, lightness = _levels(np.iinfo(pixels.dtype).max)
+        if pixels.dtype == np.uint8 and pixels.shape[-1] == 1 and pixels.size:
+            return cv2.LUT(np.ascontiguousarray(pixels).reshape(-1), lightness).reshape(pixels.shape)
         if pixels.shape[-1] == 1:
             return lightness[pixels]
         linear = linear[pixels]
@@ -355,7 +357,8 @@ def _lab_to_linear_rgb(lab, library):
 
 def _f_inverse(f, library):
     """CIE's f of X, Y or Z over white's -> that ratio."""
-    return library.where(f > _F_KNEE ** (1.0 / 3.0), f**3, (f - _F_OFFSET) / _F_SLOPE)
+    # Multiplied, since NumPy's power takes ten times as long.
+    return library.where(f > _F_KNEE ** (1.0 / 3.0), f * f * f, (f - _F_OFFSET) / _F_SLOPE)
 
 
 def _mix(channels, matrix, library):

@@ -177,8 +177,7 @@ class Colorizer:
             array (num_features,), under the extractor's name.
         """
         size = self.input_size(*photo.shape[:2])
-        small = np.broadcast_to(shrink(photo, size), (*size, 3))
-        inputs = {"lightness": color.split_lightness_ab(small)[0]}
+        inputs = {"lightness": color.scale_lightness(color.find_lightness(shrink(photo, size)))}
         if self.extractor:
             inputs[self.extractor.name] = self.extractor([photo])[0]
         return inputs
