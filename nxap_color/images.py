@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 # Larger than what a strip costs to set up, small enough for a processor's cache.
-STRIP_PIXELS = 2**16
+STRIP_PIXELS = 2**17
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
