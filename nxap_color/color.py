@@ -211,7 +211,8 @@ def scale_lightness(lightness: Tensor) -> Tensor:
 def split_lightness_ab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Split colour pictures into what a network is given and what it has to answer.
 
-    The one preprocessing, shared by training, prediction and evaluation.
+    The one preprocessing of training and evaluation. Prediction, which has no colours to split, takes
+    `scale_lightness` of `find_lightness`, the same to within rounding.
 
     Args:
         rgb: float tensor (..., 3), sRGB in [0, 1].

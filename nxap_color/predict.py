@@ -70,9 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
             from nxap_color import saved
             from nxap_color.colorizer import Colorizer
 
-            if saved.needs_keras(args.model):
+            is_exported = saved.find_exported(args.model) is not None
+            if not is_exported or saved.load_recipe(args.model).get("extractor"):  # a model in Keras itself
                 start_quietly()
-            if not (saved.find_exported(args.model) or args.quiet):
+            if not (is_exported or args.quiet):
                 print(
                     f"note: {args.model} runs in Keras, which takes seconds to start. For a quick start: "
                     f"python -m nxap_color.export {args.model} --to onnx --overwrite"

@@ -31,7 +31,8 @@ class Network:
         name: what errors call it.
         inputs: dict from input name to shape, the batch first.
         output: shape of the answer; None if the network has several or named ones.
-        digest: 8 hexadecimal digits that identify the weights.
+        digest: function that computes 8 hexadecimal digits which identify the weights; only films ask for
+            them.
         answer: function of a dict from input name to float32 array (batch, ...) that returns a float32
             array (batch, ...). It may be called from several threads.
         shape_of: function of a dict from input name to shape that returns the shape of the answer.
@@ -40,7 +41,7 @@ class Network:
     name: str
     inputs: dict[str, Shape]
     output: Shape | None
-    digest: str
+    digest: Callable[[], str]
     answer: Callable[[Inputs], np.ndarray]
     shape_of: Callable[[dict[str, Shape]], Shape]
 
@@ -71,8 +72,7 @@ def from_onnx(path: Path) -> Network:
     # Threads that wait busily take processors from what goes on beside them: a tenth of a film's speed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        content = path.read_bytes()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except OSError:
         raise
     except Exception as error:  # the types that it raises have no base of their own
@@ -87,7 +87,7 @@ def from_onnx(path: Path) -> Network:
         name=path.stem,
         inputs={given.name: _shape(given.shape) for given in session.get_inputs()},
         output=_shape(outputs[0].shape) if len(outputs) == 1 else None,
-        digest=f"{zlib.crc32(content):08x}",
+        digest=lambda: f"{zlib.crc32(path.read_bytes()):08x}",
         answer=answer,
         # It has no other way to tell, and is quick.
         shape_of=lambda shapes: answer({n: np.zeros(s, "float32") for n, s in shapes.items()}).shape,
@@ -129,13 +129,16 @@ def from_keras(model: "keras.Model") -> Network:
         with one_at_a_time:
             return np.asarray(named.predict_on_batch(inputs))
 
-    # By name, since the order of layers is not part of what a network computes.
-    weights = sorted((each.path, zlib.crc32(np.asarray(each).tobytes())) for each in model.weights)
+    def digest():
+        # By name, since the order of layers is not part of what a network computes.
+        weights = sorted((each.path, zlib.crc32(np.asarray(each).tobytes())) for each in model.weights)
+        return f"{zlib.crc32(repr(weights).encode()):08x}"
+
     return Network(
         name=model.name,
         inputs={tensor.name: tuple(tensor.shape) for tensor in tensors},
         output=shape and tuple(shape),
-        digest=f"{zlib.crc32(repr(weights).encode()):08x}",
+        digest=digest,
         answer=answer,
         shape_of=named.compute_output_shape,
     )

@@ -60,15 +60,6 @@ def find_exported(name: str | Path) -> Path | None:
     return None
 
 
-def needs_keras(name: str | Path) -> bool:
-    """Return whether prediction with a model brings Keras: for itself, or for an extractor.
-
-    Raises:
-        ModelError: if there is no such model, or its recipe is damaged.
-    """
-    return not find_exported(name) or bool(load_recipe(name).get("extractor"))
-
-
 def digest_of(path: Path) -> str:
     """Compute the SHA-256 of a file, in 64 hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -295,7 +295,7 @@ def _settings(colorizer, film, crf, memory):
     file = film.path.stat()
     return {
         "source": [str(film.path.resolve()), file.st_size, file.st_mtime_ns],
-        "model": [colorizer.network.digest, colorizer.network_size, colorizer.gain],
+        "model": [colorizer.network.digest(), colorizer.network_size, colorizer.gain],
         "extractor": colorizer.extractor.digest if colorizer.extractor else None,
         "crf": crf,
         "memory": memory,

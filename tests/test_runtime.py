@@ -90,9 +90,9 @@ def test_a_network_has_the_digest_of_its_weights(tiny_model, tiny_model_file):
     onnx = tiny_model_file.with_suffix(".onnx")
     other = keras.models.clone_model(tiny_model)
     other.set_weights([2 * weight for weight in tiny_model.get_weights()])
-    digests = [runtime.from_keras(model).digest for model in (tiny_model, tiny_model, other)]
+    digests = [runtime.from_keras(model).digest() for model in (tiny_model, tiny_model, other)]
     assert digests[0] == digests[1] != digests[2]
-    assert runtime.from_onnx(onnx).digest == runtime.from_onnx(onnx).digest
+    assert runtime.from_onnx(onnx).digest() == runtime.from_onnx(onnx).digest()
 
 
 def test_an_onnx_file_alone_will_do(tiny_model_file, tmp_path, sample_rgb):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nxap_color
-from nxap_color.paths import SHIPPED
+from nxap_color.paths import SAMPLE, SAVED_MODELS, SHIPPED
 
 # What decides how fast things are.
 PACKAGES = ("onnxruntime", "numpy", "opencv-python-headless", "tensorflow", "keras")
@@ -78,7 +78,7 @@ def own_megabytes() -> float:
     package = Path(nxap_color.__file__).parent
     paths = {path for path in package.rglob("*") if "__pycache__" not in path.parts}
     if package not in SHIPPED.parents:  # in a checkout the rest lies beside it
-        models = (SHIPPED / "saved_models").glob("*.*")
+        models = SAVED_MODELS.glob("*.*")
         paths |= {path for path in models if path.suffix in (".keras", ".onnx", ".json")}
-        paths.add(SHIPPED / "data" / "sample.jpg")
+        paths.add(SAMPLE)
     return sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
