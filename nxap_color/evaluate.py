@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--vividness", nargs="+", type=number_between(0, 2), default=[1.0], metavar="V",
         help="measure each model at these amounts of colour (default: 1, as it is)",
     )  # fmt: skip
+    add("--fd", action="store_true", help="also measure FD-Lite0, between results and truths as sets")
     add("--json", type=Path, metavar="FILE", help="write the figures there, by groups of photos too")
     add("--csv", type=Path, metavar="FILE", help="write the table there")
     add("--plot", type=Path, metavar="FILE", help="draw PSNR against colorfulness: .png, .svg or .pdf")
@@ -66,10 +67,9 @@ def evaluate_photos(args: argparse.Namespace) -> int:
     from nxap_color.evaluation import photos
 
     colorizers, mean_ab = report.load_methods(args.model, args.vividness, args.extractor_weights)
-    sheet_photos = args.sheet_photos if args.sheet else 0
-    measured, rows = report.measure_models(
-        args.folder, names, colorizers, mean_ab, args.degrade, args.pool_seeds, sheet_photos, args.quiet
-    )
+    options = {"degraded": args.degrade, "pooled": args.pool_seeds, "quiet": args.quiet, "frechet": args.fd}
+    options["sheet_photos"] = args.sheet_photos if args.sheet else 0
+    measured, rows = report.measure_models(args.folder, names, colorizers, mean_ab, **options)
     if not measured:
         return 1
     print(report.format_report(measured))

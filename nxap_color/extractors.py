@@ -88,37 +88,40 @@ class Extractor:
         scale = self.size / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def prepare(self, photo: np.ndarray) -> np.ndarray:
+    def prepare(self, photo: np.ndarray, in_colour: bool = False) -> np.ndarray:
         """Preprocess a photo for the network.
 
         Args:
-            photo: array (H, W, 1 or 3), uint8, uint16, or float in [0, 1]; sRGB. Only its lightness counts.
+            photo: array (H, W, 1 or 3), uint8, uint16, or float in [0, 1]; sRGB.
+            in_colour: whether the network sees its colours, to judge results; by default only its lightness
+                counts, as in a photo that is to be coloured.
 
         Returns:
-            float32 array (size, size, 3): the gray photo in the middle, mid-gray around it; three equal
-            channels from `black` to `white`.
+            float32 array (size, size, 3): the photo in the middle, mid-gray around it, from `black` to
+            `white`; three equal channels unless it is seen in colour.
         """
         inner = self.inner_size(*photo.shape[:2])
         small = shrink(photo, inner)
         small = np.broadcast_to(small, (*inner, 3))
-        gray = color.lightness_to_gray(color.rgb_to_lab(small)[..., :1])
+        shown = small if in_colour else color.lightness_to_gray(color.rgb_to_lab(small)[..., :1])
         top, left = ((self.size - side) // 2 for side in inner)
         canvas = np.full((self.size, self.size, 3), 0.5, "float32")
-        canvas[top : top + inner[0], left : left + inner[1]] = gray
+        canvas[top : top + inner[0], left : left + inner[1]] = shown
         return self.black + (self.white - self.black) * canvas
 
-    def __call__(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+    def __call__(self, photos: Sequence[np.ndarray], in_colour: bool = False) -> np.ndarray:
         """Compute the features of photos.
 
         Args:
             photos: arrays as in `prepare`, sizes may differ.
+            in_colour: as in `prepare`.
 
         Returns:
             float32 array (photos, num_features).
         """
         # In inference mode: batch normalisation uses its statistics and does not change them.
         answers = [
-            self._answer({self._input: np.stack([self.prepare(photo) for photo in batch])})
+            self._answer({self._input: np.stack([self.prepare(photo, in_colour) for photo in batch])})
             for batch in (photos[start : start + BATCH_SIZE] for start in range(0, len(photos), BATCH_SIZE))
         ]
         return np.concatenate(answers) if answers else np.zeros((0, self.num_features), "float32")

@@ -14,6 +14,9 @@ from nxap_color.errors import UserError
 from nxap_color.losses import shrink_to
 
 MIN_SIDE = 7  # pixels, the window of SSIM
+# Where a true colour is a strong one, ab units. Blue is rarer than yellow and weaker than red.
+STRONG_RED = 30.0  # a above it
+STRONG_BLUE = -15.0  # b below it
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")
@@ -88,6 +91,10 @@ def compare_photos(result: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         delta_e: mean CIEDE2000 difference, 0 for equal pictures; about 1 can just be seen.
         ab_error: root mean squared distance in the ab plane, ab units.
         colorfulness, true_colorfulness: see `colorfulness`.
+        colorfulness_absolute, true_colorfulness_absolute: the same with `absolute`.
+        red, true_red: sums of a, ab units, over the pixels whose true a is above `STRONG_RED`; both 0 where
+            there are none.
+        blue, true_blue: the same of -b, over the pixels whose true b is below `STRONG_BLUE`.
 
     Raises:
         UserError: if the shapes differ or a side is below `MIN_SIDE` pixels.
@@ -98,6 +105,7 @@ def compare_photos(result: np.ndarray, truth: np.ndarray) -> dict[str, float]:
             f"{result.shape} and {truth.shape}."
         )
     lab, true_lab = rgb2lab(result), rgb2lab(truth)
+    red, blue = true_lab[..., 1] > STRONG_RED, true_lab[..., 2] < STRONG_BLUE
     equal = np.array_equal(
         result, truth
     )  # whose error of 0 scikit-image takes the logarithm of, with a warning
@@ -108,19 +116,33 @@ def compare_photos(result: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "ab_error": float(np.sqrt(np.square(lab - true_lab)[..., 1:].sum(axis=-1).mean())),
         "colorfulness": colorfulness(result),
         "true_colorfulness": colorfulness(truth),
+        "colorfulness_absolute": colorfulness(result, absolute=True),
+        "true_colorfulness_absolute": colorfulness(truth, absolute=True),
+        "red": float(lab[red, 1].sum()),
+        "true_red": float(true_lab[red, 1].sum()),
+        "blue": float(-lab[blue, 2].sum()),
+        "true_blue": float(-true_lab[blue, 2].sum()),
     }
 
 
-def colorfulness(rgb: np.ndarray) -> float:
+def colorfulness(rgb: np.ndarray, absolute: bool = False) -> float:
     """Measure how colourful people find a picture (Hasler, Süsstrunk 2003).
+
+    The paper takes standard deviations and means of the differences R - G and (R + G) / 2 - B with their
+    signs. Many implementations, among them the one that DDColor (Kang et al. 2023) is measured with, take
+    them of the absolute differences: red beside green then counts for less. Values of the two variants
+    cannot be compared.
 
     Args:
         rgb: uint8 array (H, W, 3), sRGB.
+        absolute: whether to take |R - G| and |(R + G) / 2 - B|, to compare with published figures.
 
     Returns:
         Float, 0 for gray, about 40 for an average photo, above 80 for a very colourful one.
     """
     red, green, blue = np.moveaxis(rgb.astype("float64"), -1, 0)
     red_green, yellow_blue = red - green, (red + green) / 2.0 - blue
+    if absolute:
+        red_green, yellow_blue = np.abs(red_green), np.abs(yellow_blue)
     spread = np.hypot(red_green.std(), yellow_blue.std())
     return float(spread + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean()))

@@ -77,6 +77,17 @@ def test_of_a_colour_photo_the_lightness_counts(tiny_extractor):
     np.testing.assert_allclose(tiny_extractor.prepare(lab2rgb(lab).astype("float32")), expected, atol=1e-3)
 
 
+def test_results_are_seen_in_colour(tiny_extractor):
+    """Channels from -1 to 1 as they are, in the middle of mid-gray; one channel stands for three."""
+    photo = np.broadcast_to(np.float32((0.25, 0.5, 1.0)), (16, 32, 3))
+    seen = tiny_extractor.prepare(photo, in_colour=True)
+    np.testing.assert_allclose(seen[8:24], np.broadcast_to((-0.5, 0.0, 1.0), (16, 32, 3)), atol=1e-6)
+    np.testing.assert_array_equal(seen[:8], 0.0)
+    assert np.abs(tiny_extractor([photo], in_colour=True) - tiny_extractor([photo])).max() > 0.01
+    gray = tiny_extractor.prepare(photo[..., :1], in_colour=True)
+    np.testing.assert_allclose(gray[8:24], -0.5, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (32, 32), (31, 97)])
 def test_every_size_is_taken(tiny_extractor, size):
     assert tiny_extractor.prepare(*photos(size)).shape == (32, 32, 3)
@@ -108,7 +119,7 @@ def test_of_a_film_only_frames_that_show_new_things_are_looked_at(tiny_extractor
     first, other = (np.uint8(contrast * sample_rgb[top : top + 48, 100:148, 1]) for top in (60, 200))
     fading, asked = np.uint8(0.96 * first), []
     prepare = tiny_extractor.prepare
-    tiny_extractor.prepare = lambda photo: asked.append(photo) or prepare(photo)
+    tiny_extractor.prepare = lambda photo, *options: asked.append(photo) or prepare(photo, *options)
     features = tiny_extractor.of_frames([first, fading, first, other, other])
     assert len(asked) == 2
     alone = tiny_extractor([np.float32(gray[..., None]).repeat(3, -1) / 255.0 for gray in (first, other)])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage.color import lab2rgb
 
 from nxap_color.color import AB_SCALE
 from nxap_color.metrics import AbError, ChromaRatio, colorfulness, compare_photos
@@ -50,6 +51,37 @@ def test_differences_have_their_sign():
     green = np.zeros((8, 8, 3), "uint8")
     green[..., 1] = 255
     assert colorfulness(green) == pytest.approx(0.3 * np.hypot(255.0, 127.5))
+
+
+def test_colorfulness_of_absolute_differences():
+    """|R-G| is 255 and 0, |(R+G)/2-B| 127.5 and 255: its spread is a third of that with signs."""
+    picture = np.zeros((8, 8, 3), "uint8")
+    picture[:, :4, 0] = 255
+    picture[:, 4:, 2] = 255
+    spread = np.hypot(127.5, 63.75)
+    mean = np.hypot(127.5, 191.25)
+    assert colorfulness(picture, absolute=True) == pytest.approx(spread + 0.3 * mean)
+
+
+def lab_photo(colours):
+    """A photo of 8 x 8 with columns of these (a, b) at lightness 55, uint8."""
+    lab = np.full((8, len(colours), 3), 55.0)
+    lab[..., 1:] = colours
+    return np.uint8(np.rint(lab2rgb(np.repeat(lab, -(-8 // len(colours)), axis=1)) * 255.0))
+
+
+def test_strong_reds_and_blues_are_summed_where_the_truth_has_them():
+    """Of 10 columns 2 are strongly red and 2 strongly blue; what comes out elsewhere does not count."""
+    truth = lab_photo([(50, 20), (0, -40), (28, 0), (0, -13), (0, 60)])
+    result = lab_photo([(20, 20), (0, -10), (60, 0), (0, -40), (60, 0)])
+    figures = compare_photos(result, truth)
+    pixels = 8 * 2
+    assert figures["true_red"] == pytest.approx(50 * pixels, rel=0.02)
+    assert figures["red"] == pytest.approx(20 * pixels, rel=0.02)
+    assert figures["true_blue"] == pytest.approx(40 * pixels, rel=0.02)
+    assert figures["blue"] == pytest.approx(10 * pixels, rel=0.05)
+    figures = compare_photos(truth, lab_photo([(0, 0)] * 5))
+    assert [figures[key] for key in ("red", "true_red", "blue", "true_blue")] == [0.0] * 4
 
 
 def test_equal_photos_have_no_difference(sample_rgb):

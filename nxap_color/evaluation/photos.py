@@ -13,18 +13,21 @@ import numpy as np
 from nxap_color import color, metrics
 from nxap_color.degrade import degrade_photo
 from nxap_color.errors import PhotoError, UserError
+from nxap_color.evaluation.vividness import BASELINES
 from nxap_color.images import to_uint8
 from nxap_color.media.collections import own_name, read_listed
 
 if TYPE_CHECKING:
     from nxap_color.colorizer import Colorizer
 
-COLUMNS = ("PSNR dB", "95 %", "SSIM", "dE00", "95 %", "ab error", "ratio", "95 %", "s/photo")
 CSV_COLUMNS = (
-    "psnr", "psnr_low", "psnr_high", "ssim", "delta_e", "delta_e_low", "delta_e_high", "ab_error",
-    "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high", "seconds",
+    "psnr", "psnr_low", "psnr_high", "gain", "gain_low", "gain_high", "ssim", "delta_e", "delta_e_low",
+    "delta_e_high", "ab_error", "colorfulness_ratio", "colorfulness_ratio_low", "colorfulness_ratio_high",
+    "colorfulness_ratio_absolute", "recovered_red", "recovered_blue", "fd_lite0", "seconds",
 )  # fmt: skip
 RESAMPLES = 2000
+# What is kept of the sums over the strong reds and blues of each photo.
+SHARES = {"recovered_red": ("red", "true_red"), "recovered_blue": ("blue", "true_blue")}
 
 Method = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) -> uint8 (H, W, 3)
 Figures = dict[str, dict[str, float]]  # of one photo: from method to what `metrics.compare_photos` measures
@@ -98,7 +101,7 @@ def methods(colorizers: dict[str, "Colorizer"], mean_ab: tuple[float, float]) ->
 
         return colour
 
-    baselines = {"gray": constant((0.0, 0.0)), "mean ab": constant(mean_ab)}
+    baselines = dict(zip(BASELINES, (constant((0.0, 0.0)), constant(mean_ab)), strict=True))
     return baselines | {label: colorizer.colorize for label, colorizer in colorizers.items()}
 
 
@@ -109,20 +112,30 @@ def summarize(photos: list[Figures]) -> dict[str, dict[str, Any]]:
         photos: dicts from method to figures, as `measure_photos` yields.
 
     Returns:
-        Dict from method to a dict: the means of `metrics.compare_photos`, the "colorfulness_ratio" of the
-        means of results and truths, the median "seconds", and the 95 % intervals "psnr_interval",
-        "delta_e_interval" and "colorfulness_ratio_interval", each [low, high] (percentile bootstrap over
-        photos; Efron, Tibshirani 1993).
+        Dict from method to a dict: the means of `metrics.compare_photos`; "gain", the PSNR over that of
+        gray photo by photo, where gray is among the methods; "colorfulness_ratio" and
+        "colorfulness_ratio_absolute" of the means of results and truths; "recovered_red" and
+        "recovered_blue", the share of strong reds and blues that comes out, over all photos together, None
+        where no photo has any; the median "seconds"; and the 95 % intervals "psnr_interval",
+        "gain_interval", "delta_e_interval" and "colorfulness_ratio_interval", each [low, high] (percentile
+        bootstrap over photos; Efron, Tibshirani 1993).
     """
     summary = {}
     for label in photos[0]:
         figures = {key: np.array([photo[label][key] for photo in photos]) for key in photos[0][label]}
+        if BASELINES[0] in photos[0]:
+            figures["gain"] = figures["psnr"] - [photo[BASELINES[0]]["psnr"] for photo in photos]
+        sums = {key: figures.pop(key).sum() for pair in SHARES.values() for key in pair}
         means = {key: float(values.mean()) for key, values in figures.items()}
+        for suffix in ("", "_absolute"):
+            pair = figures[f"colorfulness{suffix}"], figures[f"true_colorfulness{suffix}"]
+            means[f"colorfulness_ratio{suffix}"] = float(_ratio_of_means(*pair))
         pair = figures["colorfulness"], figures["true_colorfulness"]
-        means["colorfulness_ratio"] = float(_ratio_of_means(*pair))
         means["colorfulness_ratio_interval"] = _interval(_ratio_of_means, *pair)
-        for key in ("psnr", "delta_e"):
+        for key in {"psnr", "gain", "delta_e"} & set(figures):
             means[f"{key}_interval"] = _interval(np.mean, figures[key])
+        for name, (result, truth) in SHARES.items():
+            means[name] = float(sums[result] / sums[truth]) if sums[truth] else None
         means["seconds"] = float(np.median(figures["seconds"]))
         summary[label] = means
     return summary
@@ -202,6 +215,14 @@ def pool_seeds(photos: list[Figures]) -> tuple[list[Figures], dict[str, list[flo
     return pooled, single
 
 
+def pool_distances(distances: dict[str, float]) -> dict[str, float]:
+    """Average figures of whole sets, a dict from method to float, as `pool_seeds` does those of photos."""
+    members = {}
+    for label, distance in distances.items():
+        members.setdefault(without_seed(label), []).append(distance)
+    return {name: float(np.mean(found)) for name, found in members.items()}
+
+
 def summarize_groups(photos: list[Figures], groups: list[str]) -> dict[str, dict[str, Any]]:
     """Summarize each group of photos on its own.
 
@@ -223,15 +244,19 @@ def summarize_groups(photos: list[Figures], groups: list[str]) -> dict[str, dict
 
 
 def write_csv(path: Path, summary: dict[str, dict[str, Any]]) -> None:
-    """Write the result of `summarize`, a line for each method, with the ends of intervals in columns."""
+    """Write the result of `summarize`, a line for each method, with the ends of intervals in columns.
+
+    Cells of what was not measured are empty.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["method", *CSV_COLUMNS])
         for label, row in summary.items():
             figures = dict(row)
-            for key in ("psnr", "delta_e", "colorfulness_ratio"):
-                figures[f"{key}_low"], figures[f"{key}_high"] = row[f"{key}_interval"]
-            writer.writerow([label, *(f"{figures[column]:.4g}" for column in CSV_COLUMNS)])
+            for key in ("psnr", "gain", "delta_e", "colorfulness_ratio"):
+                figures[f"{key}_low"], figures[f"{key}_high"] = row.get(f"{key}_interval", (None, None))
+            cells = (figures.get(column) for column in CSV_COLUMNS)
+            writer.writerow([label, *("" if cell is None else f"{cell:.4g}" for cell in cells)])
 
 
 def read_csv(path: Path) -> dict[str, dict[str, float]]:
@@ -249,18 +274,3 @@ def read_csv(path: Path) -> dict[str, dict[str, float]]:
         label: {column: float(cell) for column, cell in zip(head[1:], cells, strict=True) if cell}
         for label, *cells in lines
     }
-
-
-def format_table(summary: dict[str, dict[str, Any]]) -> str:
-    """Format the result of `summarize` as lines of text for a terminal."""
-    width = max(len(label) for label in summary) + 2
-    lines = [" " * width + "".join(f"{column:>13}" for column in COLUMNS)]
-    for label, row in summary.items():
-        cells = (
-            f"{row['psnr']:.2f}", "{:.2f}-{:.2f}".format(*row["psnr_interval"]), f"{row['ssim']:.3f}",
-            f"{row['delta_e']:.2f}", "{:.2f}-{:.2f}".format(*row["delta_e_interval"]),
-            f"{row['ab_error']:.2f}", f"{row['colorfulness_ratio']:.2f}",
-            "{:.2f}-{:.2f}".format(*row["colorfulness_ratio_interval"]), f"{row['seconds']:.3f}",
-        )  # fmt: skip
-        lines.append(f"{label:<{width}}" + "".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(lines)

@@ -3,12 +3,19 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from nxap_color.errors import UsageError
+from nxap_color.errors import ExtractorError, UsageError
+from nxap_color.evaluation.vividness import (
+    BASELINES,
+    COMPARED_RATIO,
+    gains_at_ratio,
+    label_vividness,
+    models_of,
+)
 from nxap_color.images import contact_sheet
 from nxap_color.media.collections import group_in, list_photos, own_name
 from nxap_color.media.kinds import PHOTO_SUFFIXES
@@ -21,6 +28,22 @@ if TYPE_CHECKING:  # Keras, which takes seconds to start, is imported once it is
 FALLBACK_MEAN_AB = (2.6, 9.3)
 SHEET_HEIGHT = 128
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+# Of the table on a terminal: heading, key, format. It is at most 120 characters wide; CSV and JSON have more.
+COLUMNS = (
+    ("PSNR", "psnr", "{:.2f}"),
+    ("gain", "gain", "{:+.2f}"),
+    ("95 %", "gain_interval", "{:+.2f} to {:+.2f}"),
+    ("SSIM", "ssim", "{:.3f}"),
+    ("dE00", "delta_e", "{:.2f}"),
+    ("ab error", "ab_error", "{:.2f}"),
+    ("ratio", "colorfulness_ratio", "{:.2f}"),
+    ("95 %", "colorfulness_ratio_interval", "{:.2f}-{:.2f}"),
+    ("|ratio|", "colorfulness_ratio_absolute", "{:.2f}"),
+    ("red", "recovered_red", "{:.0%}"),
+    ("blue", "recovered_blue", "{:.0%}"),
+    ("FD", "fd_lite0", "{:.2f}"),
+    ("s/photo", "seconds", "{:.3f}"),
+)
 
 
 def check_outputs(
@@ -84,8 +107,7 @@ def load_methods(
     for name in models:
         shipped = Colorizer.load(name, extractor_weights=extractor_weights)
         for amount in vividness:
-            label = name if amount == 1.0 else f"{name} x{amount:g}"
-            colorizers[label] = shipped.with_vividness(amount)
+            colorizers[label_vividness(name, amount)] = shipped.with_vividness(amount)
     recipe = saved.load_recipe(models[0])
     return colorizers, tuple(recipe.get("data", {}).get("mean_ab", FALLBACK_MEAN_AB))
 
@@ -99,6 +121,7 @@ def measure_models(
     pooled: bool = False,
     sheet_photos: int = 0,
     quiet: bool = True,
+    frechet: bool = False,
 ) -> tuple[dict, list[list[np.ndarray]]]:
     """Measure models on photos; name on stderr what cannot be measured.
 
@@ -110,6 +133,8 @@ def measure_models(
         pooled: whether models whose names differ in the number at their end count as one.
         sheet_photos: how many photos to keep for a contact sheet, spread evenly over `names`.
         quiet: whether to leave out the progress bar.
+        frechet: whether to measure FD-Lite0 too. Where its weights are not installed, a line on stderr says
+            so, and the rest is measured.
 
     Returns:
         Dict of what is worth keeping, for JSON; empty if no photo could be measured. And the rows of the
@@ -117,6 +142,7 @@ def measure_models(
     """
     from nxap_color.evaluation import photos
 
+    sets = _load_feature_sets() if frechet else None
     failed, measured, groups, rows = [], [], [], []
     step = max(1.0, len(names) / max(1, sheet_photos))
     on_sheet = {names[int(row * step)] for row in range(min(sheet_photos, len(names)))}
@@ -129,21 +155,32 @@ def measure_models(
     for name, figures, pictures in photos.measure_photos(bar, colorizers, mean_ab, report_error, degraded):
         measured.append(figures)
         groups.append(group_in(source, name))
+        if sets:
+            sets.add(pictures)
         if name in on_sheet:
             rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not measured:
         return {}, []
     first, seeds = next(iter(colorizers)), {}
+    distances = sets.distances() if sets else {}
     if pooled:
         first = photos.without_seed(first)
         measured, seeds = photos.pool_seeds(measured)
+        distances = photos.pool_distances(distances)
+    results = photos.summarize(measured)
+    for label, distance in distances.items():
+        results[label]["fd_lite0"] = distance
     report = {
         "source": Path(source).name,
         "degraded": degraded,
         "photos": len(measured),
         "mean_ab": list(mean_ab),
         "failed": failed,
-        "results": photos.summarize(measured),
+        "results": results,
+        "gain_at_ratio": {
+            "ratio": COMPARED_RATIO,
+            "of": gains_at_ratio(results),
+        },
         "psnr_of_seeds": seeds,
         "psnr_gains": {"of": first, "over": photos.psnr_gains(measured, first)},
         "groups": photos.summarize_groups(measured, groups),
@@ -151,22 +188,70 @@ def measure_models(
     return report, rows
 
 
+def _load_feature_sets():
+    """Return empty `frechet.FeatureSets`; None, and a line on stderr, where the weights are not installed."""
+    from nxap_color.evaluation.frechet import FeatureSets
+
+    try:
+        return FeatureSets()
+    except ExtractorError as error:
+        print(f"FD-Lite0 is left out: {error}", file=sys.stderr)
+        return None
+
+
 def format_report(report: dict) -> str:
     """Return the tables of a report, as from `measure_models`, as lines for a terminal."""
-    from nxap_color.evaluation.photos import format_table
-
     degraded = ", degraded" if report["degraded"] else ""
     lines = [f"{report['photos']} photos of {report['source']}{degraded}", format_table(report["results"])]
+    lines += _format_gains(report["gain_at_ratio"], report["results"])
     for label, psnr in report["psnr_of_seeds"].items():
         single = ", ".join(f"{value:.2f}" for value in psnr)
         lines.append(f"PSNR of {label} from single seeds: {single} dB")
     first = report["psnr_gains"]["of"]
     for other, (gain, low, high) in report["psnr_gains"]["over"].items():
+        if other == BASELINES[0]:  # in the table
+            continue
         interval = f"{gain:+.2f} dB ({low:+.2f} to {high:+.2f})"
         lines.append(f"PSNR of {first} over {other}, photo by photo: {interval}")
     for group, part in report["groups"].items():
         lines += ["", f"{part['photos']} photos of {group}", format_table(part["results"])]
     return "\n".join(lines)
+
+
+def _format_gains(gain_at_ratio, results):
+    """Return a line for each model: its gain at equal colorfulness, or why there is none."""
+    ratio, lines = gain_at_ratio["ratio"], []
+    models = models_of(results)
+    for model, gain in gain_at_ratio["of"].items():
+        if gain is None:
+            measured = ", ".join(f"{row['colorfulness_ratio']:.2f}" for row in models[model])
+            found = f"not measured, needs amounts of --vividness on both sides of it (ratio: {measured})"
+        else:
+            found = f"{gain:+.2f} dB over gray, interpolated"
+        lines.append(f"G at ratio {ratio} of {model}: {found}")
+    return lines
+
+
+def format_table(summary: dict[str, dict[str, Any]]) -> str:
+    """Format the result of `photos.summarize` as lines of text for a terminal.
+
+    Columns of what was not measured are left out; a method without a figure that others have gets "-".
+    """
+    rows = [["", *(heading for heading, *_ in COLUMNS)]]
+    for label, row in summary.items():
+        values = [(row.get(key), style) for _, key, style in COLUMNS]
+        rows.append([label, *("-" if value is None else _cell(value, style) for value, style in values)])
+    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) for cells in lines
+    )
+
+
+def _cell(value, style):
+    text = style.format(*value) if isinstance(value, list) else style.format(value)
+    return "0%" if text == "-0%" else text
 
 
 def write_json(path: Path, report: dict) -> None:

@@ -1,11 +1,11 @@
 """Draw figures for notebooks, reports and command lines."""
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nxap_color.evaluation.vividness import BASELINES, COMPARED_RATIO, without_vividness
 from nxap_color.images import as_uint8
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def plot_tradeoff(summary: dict[str, dict[str, Any]]) -> "Figure":
     """Draw PSNR against colorfulness ratio: up is closer to the truth, right is more colourful.
 
-    Methods that differ only in vividness ("unet x0.8", "unet", "unet x1.2") are joined by a line.
+    Methods that differ only in vividness ("unet x0.8", "unet", "unet x1.2") are joined by a line. Where that
+    crosses the dotted one, `vividness.COMPARED_RATIO`, models are compared; with gray among the methods the
+    axis on the right shows the gain over it.
 
     Args:
         summary: dict from method to figures, as from `photos.summarize`.
@@ -29,7 +31,7 @@ def plot_tradeoff(summary: dict[str, dict[str, Any]]) -> "Figure":
     families = {}
     for label, row in summary.items():
         point = (row["colorfulness_ratio"], row["psnr"], label)
-        families.setdefault(re.sub(r" x[\d.]+$", "", label), []).append(point)
+        families.setdefault(without_vividness(label), []).append(point)
     for family, points in families.items():
         ratios, psnr, labels = zip(*sorted(points), strict=True)
         axes.plot(ratios, psnr, "o-", label=family)
@@ -37,6 +39,11 @@ def plot_tradeoff(summary: dict[str, dict[str, Any]]) -> "Figure":
             axes.annotate(
                 point[2].removeprefix(family).strip(), point[:2], (4, 4), textcoords="offset points"
             )
+    axes.axvline(COMPARED_RATIO, color="gray", linestyle=":")
+    if BASELINES[0] in summary:
+        gray = summary[BASELINES[0]]["psnr"]
+        over = axes.secondary_yaxis("right", functions=(lambda psnr: psnr - gray, lambda gain: gain + gray))
+        over.set_ylabel("gain over gray, dB")
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

@@ -62,9 +62,8 @@ def test_the_table_shows_every_method(photo_folder, tiny_model_file, capsys):
     assert lines[0].startswith("12 photos of")
     methods_shown = ["gray", "mean ab", str(tiny_model_file)]
     assert [line.split("  ")[0] for line in lines[2:5]] == methods_shown
-    assert [line.split(",")[0] for line in lines[5:7]] == [
-        f"PSNR of {tiny_model_file} over {other}" for other in ("gray", "mean ab")
-    ]
+    assert lines[5].startswith(f"G at ratio 0.85 of {tiny_model_file}: not measured, needs amounts")
+    assert lines[6].startswith(f"PSNR of {tiny_model_file} over mean ab, photo by photo: ")
     assert lines[8].startswith("10 photos of .") and lines[14].startswith("2 photos of more")
     assert [line.split("  ")[0] for line in lines[16:]] == methods_shown
 
@@ -88,6 +87,57 @@ def test_models_are_measured_at_several_amounts_of_colour(photo_folder, tiny_mod
     assert out[-3:] == [f"wrote {path}" for path in (report, table, plot)]
     gain = results[f"{tiny_model_file} x0"]["psnr"] - results["mean ab"]["psnr"]
     assert f"x0 over mean ab, photo by photo: {gain:+.2f} dB" in "\n".join(out)
+
+
+def test_the_gain_at_one_ratio_is_printed_and_kept(photo_folder, quick_model_file, tmp_path, capsys):
+    """The untrained model is as colourful as life at one of these amounts of colour."""
+    path = tmp_path / "report.json"
+    amounts = ["--vividness", "0.2", "2", "--json", str(path), "--quiet"]
+    assert main([str(photo_folder), "--model", str(quick_model_file), *amounts]) == 0
+    report = json.loads(path.read_text())
+    rows = [report["results"][f"{quick_model_file} x{amount}"] for amount in ("0.2", "2")]
+    ratios, gains = ([row[key] for row in rows] for key in ("colorfulness_ratio", "gain"))
+    expected = gains[0] + (0.85 - ratios[0]) / (ratios[1] - ratios[0]) * (gains[1] - gains[0])
+    kept = report["gain_at_ratio"]
+    assert kept == {"ratio": 0.85, "of": {str(quick_model_file): pytest.approx(expected)}}
+    line = f"G at ratio 0.85 of {quick_model_file}: {expected:+.2f} dB over gray, interpolated"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_recovered_colours_of_the_baselines(report, photo_folder):
+    """Gray gives none back; the mean colour, everywhere the same, its a and b over the truths' means."""
+    results, (mean_a, mean_b) = report[1]["results"], report[1]["mean_ab"]
+    labs = []
+    for path in photo_folder.rglob("*.jpg"):
+        with Image.open(path) as photo:
+            labs.append(rgb2lab(np.asarray(photo.convert("RGB"))).reshape(-1, 3))
+    _, a, b = np.concatenate(labs).T
+    assert abs(results["gray"]["recovered_red"]) < 0.01 and abs(results["gray"]["recovered_blue"]) < 0.01
+    red, blue = mean_a / a[a > 30].mean(), mean_b / b[b < -15].mean()
+    assert results["mean ab"]["recovered_red"] == pytest.approx(red, abs=0.01)
+    assert results["mean ab"]["recovered_blue"] == pytest.approx(blue, abs=0.03)
+
+
+def test_the_frechet_distance_is_measured_where_it_is_asked_for(
+    photo_folder, quick_model_file, report, tmp_path, capsys
+):
+    path = tmp_path / "distances.json"
+    options = ["--model", str(quick_model_file), "--fd", "--json", str(path), "--quiet"]
+    assert main([str(photo_folder / "more"), *options]) == 0
+    distances = [row["fd_lite0"] for row in json.loads(path.read_text())["results"].values()]
+    assert len(distances) == 3 and min(distances) > 1.0
+    assert "  FD" in capsys.readouterr().out.splitlines()[1]
+    assert "fd_lite0" not in report[1]["results"]["gray"]
+
+
+def test_without_its_weights_the_frechet_distance_is_left_out(
+    photo_folder, quick_model_file, capsys, monkeypatch
+):
+    monkeypatch.setattr("nxap_color.imagenet.PACKAGE", "no-such-package")
+    assert main([str(photo_folder / "more"), "--model", str(quick_model_file), "--fd", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("FD-Lite0 is left out: ") and len(captured.err.splitlines()) == 1
+    assert "  FD" not in captured.out
 
 
 def test_models_of_several_seeds_are_one(photo_folder, tiny_model_file, tmp_path, capsys):

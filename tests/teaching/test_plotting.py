@@ -7,7 +7,7 @@ import numpy as np
 
 from nxap_color.images import before_after, contact_sheet
 from nxap_color.models import build_autoencoder
-from nxap_color.teaching.plotting import draw_flow, draw_network, plot_ab_plane
+from nxap_color.teaching.plotting import draw_flow, draw_network, plot_ab_plane, plot_tradeoff
 
 
 def test_a_contact_sheet_scales_every_picture_to_one_height():
@@ -28,6 +28,19 @@ def test_before_is_shown_in_gray_and_after_in_its_colours():
     assert picture.shape == (30, 84, 3)
     assert np.ptp(picture[10, 10]) == 0
     np.testing.assert_array_equal(picture[10, 60], (255, 0, 0))
+
+
+def test_the_tradeoff_joins_amounts_of_colour_and_shows_the_gain_over_gray():
+    points = {"gray": (0.0, 22.0), "net x1.2": (0.9, 22.5), "net": (0.7, 23.5)}
+    summary = {label: {"colorfulness_ratio": ratio, "psnr": psnr} for label, (ratio, psnr) in points.items()}
+    figure = plot_tradeoff(summary)
+    (axes,) = figure.axes
+    net = next(line for line in axes.lines if line.get_label() == "net")
+    np.testing.assert_array_equal(net.get_xydata(), [(0.7, 23.5), (0.9, 22.5)])
+    figure.draw_without_rendering()
+    (right,) = axes.child_axes
+    np.testing.assert_allclose(right.get_ylim(), np.subtract(axes.get_ylim(), 22.0))
+    assert not plot_tradeoff({"net": summary["net"]}).axes[0].child_axes
 
 
 def test_motion_has_a_hue_for_its_direction_and_none_where_nothing_moves():
