@@ -161,8 +161,22 @@ def measure_models(
             rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not measured:
         return {}, []
-    first, seeds = next(iter(colorizers)), {}
-    distances = sets.distances() if sets else {}
+    report = {
+        "source": Path(source).name,
+        "degraded": degraded,
+        "photos": len(measured),
+        "mean_ab": list(mean_ab),
+        "failed": failed,
+        **_summarize_all(measured, groups, next(iter(colorizers)), pooled, sets.distances() if sets else {}),
+    }
+    return report, rows
+
+
+def _summarize_all(measured, groups, first, pooled, distances):
+    """Return the part of a report that is computed from the figures of all photos."""
+    from nxap_color.evaluation import photos
+
+    seeds = {}
     if pooled:
         first = photos.without_seed(first)
         measured, seeds = photos.pool_seeds(measured)
@@ -170,22 +184,13 @@ def measure_models(
     results = photos.summarize(measured)
     for label, distance in distances.items():
         results[label]["fd_lite0"] = distance
-    report = {
-        "source": Path(source).name,
-        "degraded": degraded,
-        "photos": len(measured),
-        "mean_ab": list(mean_ab),
-        "failed": failed,
+    return {
         "results": results,
-        "gain_at_ratio": {
-            "ratio": COMPARED_RATIO,
-            "of": gains_at_ratio(results),
-        },
+        "gain_at_ratio": {"ratio": COMPARED_RATIO, "of": gains_at_ratio(results)},
         "psnr_of_seeds": seeds,
         "psnr_gains": {"of": first, "over": photos.psnr_gains(measured, first)},
         "groups": photos.summarize_groups(measured, groups),
     }
-    return report, rows
 
 
 def _load_feature_sets():

