@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
+from skimage.color import lab2rgb, rgb2lab
 
 from nxap_color.evaluation.frechet import FeatureSets, frechet_distance
+from nxap_color.images import as_uint8
 
 
 def vectors(count, features, seed=0):
@@ -58,17 +60,15 @@ def test_it_is_the_formula_with_a_root_of_a_matrix():
 
 
 def test_less_colour_is_further_from_the_truth(sample_rgb):
-    """Half of the chroma is nearer than none; the features see colour, not the gray photo."""
-    sets, small = FeatureSets(), cv2.resize(sample_rgb, (96, 72))
+    """Half of the chroma is nearer than none, at the same lightness: the features see colour."""
+    sets, lab = FeatureSets(), rgb2lab(cv2.resize(sample_rgb, (96, 72)))
     assert sets.distances() == {}
     for left in (0, 16, 32):
-        truth = small[:, left : left + 64]
-        gray = truth.mean(axis=-1, keepdims=True)
-        mixed = {
-            label: np.uint8(gray + share * (truth - gray)) for label, share in (("gray", 0), ("half", 0.5))
-        }
-        sets.add({"truth": truth, "same": truth, **mixed})
+        part = lab[:, left : left + 64]
+        muted = {label: lab2rgb(part * (1, share, share)) for label, share in (("gray", 0.0), ("half", 0.5))}
+        truth = as_uint8(lab2rgb(part))
+        sets.add({"truth": truth, "same": truth} | {label: as_uint8(rgb) for label, rgb in muted.items()})
     distances = sets.distances()
     assert list(distances) == ["same", "gray", "half"]
-    assert distances["same"] == pytest.approx(0.0, abs=1e-6) and distances["half"] < distances["gray"]
-    assert distances["half"] > 0.1
+    assert distances["same"] == pytest.approx(0.0, abs=1e-6)
+    assert 5.0 < distances["half"] < 0.7 * distances["gray"]
