@@ -108,7 +108,8 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> "keras.Model":
     require_keras()
     import keras
 
-    from nxap_color import layers  # noqa: F401  files name them, and importing makes them known to Keras
+    # Files name them, and importing makes them known to Keras.
+    from nxap_color import attention, layers  # noqa: F401
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
