@@ -80,8 +80,10 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
     features = _find_features(config, extractor, photos, steps, world) if extractor else None
     crops = photos, config.crop_size, config.batch_size
     damage = config.degraded, config.min_crop
-    batches = data.training_batches(*crops, steps, config.seed, first_epoch, *damage, features)
-    validation = data.validation_batches(*crops, features)
+    batches = data.training_batches(
+        *crops, steps, config.seed, first_epoch, *damage, features, hints=config.hints
+    )
+    validation = data.validation_batches(*crops, features, config.hints)
     # For the colours of the photos, which have to be the same ones after a stop.
     from_the_start = data.training_batches(*crops, steps, config.seed)
     with world.scope():
@@ -134,7 +136,12 @@ def build_model(config: TrainConfig, extractor: extractors.Extractor | None = No
     options = {
         "autoencoder": {},
         "fusion": {"extractor": extractor, "filters": config.filters or models.CONFIGS["fusion"]["filters"]},
-        "unet": {"extractor": extractor, "head": "bins" if config.loss == "bins" else "ab"},
+        "unet": {
+            "extractor": extractor,
+            "head": "bins" if config.loss == "bins" else "ab",
+            "hints": config.hints,
+            "queries": config.queries,
+        },
     }
     build = functools.partial(models.ARCHITECTURES[config.arch], **options[config.arch])
     for name in [config.init] * bool(config.init) + config.average:
@@ -180,7 +187,8 @@ def compile_trainer(
         prior = data.ab_histogram(batches)
     inputs = {tensor.name: tensor for tensor in model.inputs}
     trainer = keras.Model(inputs, outputs, name=f"{model.name}_trainer")
-    optimizer = EncoderAdam(rate, encoder_rate)
+    average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    optimizer = EncoderAdam(rate, encoder_rate, **average)
     if config.precision == "mixed_float16":  # whose smallest numbers are too large for some gradients
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
