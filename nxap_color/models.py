@@ -274,7 +274,7 @@ def build_unet(
 
 
 def _join_hints(x, hints, factor):
-    """Add colour hints to a feature map of 1 / factor of their size; returns it, and the hints of that size."""
+    """Add hints to a feature map at 1 / factor of their size; returns it, and the hints at its size."""
     pooled = PoolHints(factor, name=f"hints_{factor}_pool")(hints)
     return _add_found(x, pooled, f"hints_{factor}", kernel_size=1), pooled
 

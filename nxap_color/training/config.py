@@ -136,7 +136,7 @@ class TrainConfig:
     )
     precision: str = _option(
         "float32",
-        "what most layers compute in; the weights, and the model saved, are float32",
+        "what convolutions compute in; the weights, and the model saved, are float32",
         choices=PRECISIONS,
     )
     learning_rate: float = _option(8e-4, "highest rate, which then falls to 0", kind=POSITIVE_NUMBER)
