@@ -19,7 +19,7 @@ from nxap_color.training.sources import PhotoSet, load_photos
 
 # Half precision is for what consists of large matrix products. The layers that answer would round colours to
 # steps of half an ab unit; and depthwise convolutions take five times as long in bfloat16 on a processor.
-_IN_HALF = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.MultiHeadAttention)
+_IN_HALF = (keras.layers.Conv2D, keras.layers.Dense)
 _IN_FLOAT32 = ("ab", "ab_bins")
 
 
