@@ -198,6 +198,8 @@ def compile_trainer(
         loss=losses.make_loss(config.loss, prior),
         metrics=[metrics.AbError(), metrics.ChromaRatio()],
     )
+    # Before the first step, which TensorFlow would trace twice to make its variables: seconds.
+    optimizer.build(trainer.trainable_variables)
     return trainer
 
 
