@@ -37,8 +37,8 @@ class Colorizer:
 
     Args:
         network: a `runtime.Network` as from `saved.load_network`, or a `keras.Model`: a dict of "lightness"
-            (batch, H, W, 1) in [-1, 1] and, if it fuses features, those of its extractor by name -> ab /
-            AB_SCALE (batch, h, w, 2).
+            (batch, H, W, 1) in [-1, 1], "hints" (batch, H, W, 3) if it takes them, and, if it fuses
+            features, those of its extractor by name -> ab / AB_SCALE (batch, h, w, 2).
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
         chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are less colourful
@@ -213,7 +213,7 @@ class Colorizer:
 
     def _run(self, inputs):
         """Inputs as in `predict_ab` -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
-        padded = [{name: _pad(array) for name, array in given.items()} for given in inputs]
+        padded = [self._complete({n: _pad(array) for n, array in given.items()}) for given in inputs]
         shapes = [given["lightness"].shape for given in padded]
         results = [None] * len(inputs)
         for shape in sorted(set(shapes)):
@@ -230,6 +230,12 @@ class Colorizer:
                     height, width = (side // self.stride for side in inputs[index]["lightness"].shape[:2])
                     results[index] = answer[:height, :width]
         return results
+
+    def _complete(self, given):
+        """Add the input for colour hints, without any, for a network that takes them."""
+        if "hints" in self.network.inputs and "hints" not in given:
+            given["hints"] = np.zeros((*given["lightness"].shape[:2], 3), "float32")
+        return given
 
     def merge(self, photo: np.ndarray, ab: np.ndarray) -> np.ndarray:
         """Give a photo the colours that the network decided, at full size.
@@ -290,7 +296,7 @@ def _require_vividness(vividness):
 
 def _fused_features(network):
     """Dict from the name of each vector that a network takes to its length."""
-    return {name: shape[1] for name, shape in network.inputs.items() if name != "lightness"}
+    return {name: shape[1] for name, shape in network.inputs.items() if len(shape) == 2}
 
 
 def _require_features(network, extractor):
@@ -309,8 +315,9 @@ def _require_features(network, extractor):
 
 def _find_stride(network):
     """How many times smaller than its input a network's answer is."""
-    vectors = {name: (1, length) for name, length in _fused_features(network).items()}
-    answered = network.shape_of({"lightness": (1, 64, 64, 1), **vectors})[1]
+    sides = (1, 64, 64)  # a vector has no height and width
+    shapes = {name: (*sides[: len(shape) - 1], shape[-1]) for name, shape in network.inputs.items()}
+    answered = network.shape_of(shapes)[1]
     if answered not in (64, 32, 16, 8, 4, 2):
         raise errors.ModelError(
             f"{network.name} answers {answered} pixels where it is given 64; expected a half or so."

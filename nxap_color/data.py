@@ -6,6 +6,7 @@
 network that fuses the features of an extractor, the inputs also have these, under the extractor's name.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import tensorflow as tf
 from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
 from nxap_color.degrade import degrade
 from nxap_color.errors import UserError
+from nxap_color.guidance import simulate_hints
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
 # 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 separated
@@ -49,6 +51,7 @@ def training_batches(
     degraded: float = 0.0,
     min_crop: float = 0.6,
     features: Any = None,
+    hints: bool = False,
 ) -> tf.data.Dataset:
     """Build the endless training pipeline: random crops and flips, in batches of (inputs, ab).
 
@@ -68,11 +71,13 @@ def training_batches(
             to 1 / min_crop.
         features: `training.features.PhotoFeatures`, or None. They are those of the clean photo, even where
             the lightness is degraded.
+        hints: whether the network takes colour hints, simulated by `guidance.simulate_hints`.
 
     Returns:
         `tf.data.Dataset` of (inputs, ab). The inputs are a dict: "lightness", float32 (batch, height, width,
-        1) in [-1, 1]; and, with `features`, under their name, float32 (batch, num_features). The answer is
-        ab / AB_SCALE, float32 (batch, height, width, 2).
+        1) in [-1, 1]; "hints", float32 (batch, height, width, 3), if the network takes them; and, with
+        `features`, under their name, float32 (batch, num_features). The answer is ab / AB_SCALE, float32
+        (batch, height, width, 2).
     """
 
     def epoch_batches(epoch):
@@ -90,7 +95,7 @@ def training_batches(
         batches = _to_lightness_ab(crops.batch(batch_size, drop_remainder=True).take(num_batches))
         if degraded:
             batches = batches.enumerate().map(degrade_batch, num_parallel_calls=tf.data.AUTOTUNE)
-        return _for_fit(batches, features)
+        return _for_fit(batches, features, functools.partial(_hint, (seed, epoch)) if hints else None)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
     return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
@@ -101,14 +106,17 @@ def validation_batches(
     image_size: tuple[int, int],
     batch_size: int,
     features: Any = None,
+    hints: bool = False,
 ) -> tf.data.Dataset:
     """Build the validation pipeline: one pass, the middle of each photo, nothing random.
+
+    There is not a single hint in "hints", if the network takes them: so networks with and without compare.
 
     Args:
         photos: `training.sources.PhotoSet`.
         image_size: (height, width) of the crops after resizing, in pixels.
         batch_size: photos in a batch; the last one may be smaller.
-        features: as in `training_batches`.
+        features, hints: as in `training_batches`.
 
     Returns:
         `tf.data.Dataset`, as from `training_batches`.
@@ -116,7 +124,8 @@ def validation_batches(
     crops = _keep_usable(photos.validation, photos.skipped).map(
         lambda name, rgb: (name, centre_crop(rgb, image_size)), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return _for_fit(_to_lightness_ab(crops.batch(batch_size)), features).prefetch(tf.data.AUTOTUNE)
+    hint = _hint_nothing if hints else None
+    return _for_fit(_to_lightness_ab(crops.batch(batch_size)), features, hint).prefetch(tf.data.AUTOTUNE)
 
 
 def mean_ab(batches: tf.data.Dataset, num_batches: int = 100) -> np.ndarray:
@@ -259,13 +268,30 @@ def _to_lightness_ab(batches):
     return batches.map(split, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _for_fit(batches, features):
-    """(names, lightness, ab) -> (inputs by name, ab)."""
+def _hint(seed, index, ab):
+    """Simulate hints for the batch of a number, from its colours (batch, H, W, 2)."""
 
-    def name_inputs(names, lightness, ab):
+    def simulate(ab, *seed):
+        return np.stack([simulate_hints(photo, (*seed, number)) for number, photo in enumerate(ab)])
+
+    hints = tf.numpy_function(simulate, (ab, *seed, index), tf.float32)
+    return tf.ensure_shape(hints, (*ab.shape[:3], 3))
+
+
+def _hint_nothing(index, ab):
+    return tf.zeros_like(tf.repeat(ab[..., :1], 3, axis=-1))
+
+
+def _for_fit(batches, features, hint):
+    """(names, lightness, ab) -> (inputs by name, ab); `hint` makes hints of a batch's number and its ab."""
+
+    def name_inputs(index, batch):
+        names, lightness, ab = batch
         inputs = {"lightness": lightness}
+        if hint:
+            inputs["hints"] = hint(index, ab)
         if features is not None:
             inputs[features.name] = features.of(names)
         return inputs, ab
 
-    return batches.map(name_inputs, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.enumerate().map(name_inputs, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,5 +1,6 @@
 """Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion."""
 
+import functools
 from typing import Any
 
 import keras
@@ -32,13 +33,13 @@ class UpsampleLike(keras.layers.Layer):
     """
 
     def call(self, inputs: Tensor, like: Tensor) -> Tensor:
-        x = ops.repeat(ops.repeat(inputs, 2, axis=1), 2, axis=2)
-        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
-        # Two means over 2x2 weigh neighbours 1:2:1, which on doubled pixels is bilinear interpolation.
-        for _ in range(2):
-            x = ops.average_pool(x, 2, strides=1, padding="valid", data_format="channels_last")
+        size = [2 * side for side in ops.shape(inputs)[1:3]]
+        resize = functools.partial(ops.image.resize, data_format="channels_last")
+        if not all(isinstance(side, int) for side in size):
+            # A TensorFlow graph for any size: Keras would ask there whether the size is positive.
+            from tensorflow.image import resize
         height, width = ops.shape(like)[1:3]
-        return x[:, :height, :width]
+        return ops.cast(resize(inputs, size)[:, :height, :width], inputs.dtype)
 
     def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
         return (inputs_shape[0], like_shape[1], like_shape[2], inputs_shape[3])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = "unet"
+_HINTS_SHAPE = (None, None, None, 3)
 
 
 def find_model(name: str | Path) -> Path:
@@ -74,8 +75,9 @@ def load_network(name: str | Path = DEFAULT_MODEL) -> Network:
         name: as in `find_model`.
 
     Returns:
-        `Network` from "lightness" (batch, H, W, 1) in [-1, 1] and, if it fuses them, features (batch,
-        num_features) under the name of their extractor to ab / AB_SCALE (batch, h, w, 2).
+        `Network` from "lightness" (batch, H, W, 1) in [-1, 1]; if it takes them, "hints" (batch, H, W, 3);
+        and, if it fuses them, features (batch, num_features) under the name of their extractor to ab /
+        AB_SCALE (batch, h, w, 2).
 
     Raises:
         ModelError: if the file is missing, is no such model, or has other inputs or another output.
@@ -108,7 +110,8 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> "keras.Model":
     require_keras()
     import keras
 
-    from nxap_color import layers  # noqa: F401  files name them, and importing makes them known to Keras
+    # Files name them, and importing makes them known to Keras.
+    from nxap_color import attention, layers  # noqa: F401
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -133,8 +136,9 @@ def require_colorization_network(network: Network, name: str | Path) -> None:
     """
     if fault := _find_fault(network):
         raise ModelError(
-            f"{name} is no colorization network: expected lightness (None, None, None, 1) in, with it the "
-            f"features of at most one extractor, and ab (None, height, width, 2) out; {fault}."
+            f"{name} is no colorization network: expected lightness (None, None, None, 1) in, with it hints "
+            "(None, None, None, 3) or none and the features of at most one extractor, and ab (None, height, "
+            f"width, 2) out; {fault}."
         )
 
 
@@ -146,6 +150,8 @@ def _find_fault(network):
         return f'received inputs {names}; name one: keras.Input((None, None, 1), name="lightness")'
     if (shape := inputs.pop("lightness")) != (None, None, None, 1):
         return f"received lightness {shape}"
+    if (shape := inputs.pop("hints", _HINTS_SHAPE)) != _HINTS_SHAPE:
+        return f"received hints {shape}"
     vectors = [name for name, shape in inputs.items() if len(shape) == 2 and shape[1]]
     if len(vectors) != len(inputs) or len(vectors) > 1:
         return f"received also {', '.join(f'{name} {shape}' for name, shape in inputs.items())}"

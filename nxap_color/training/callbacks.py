@@ -40,6 +40,32 @@ def in_float32(network: keras.Model) -> Iterator[None]:
             layer.dtype_policy = policy
 
 
+class UseAverage(keras.callbacks.Callback):
+    """Validate, save and show the optimizer's average of the weights, and train on with the weights.
+
+    It stands behind all callbacks that look at the network at the end of an epoch, and before those that keep
+    its state. `keras.callbacks.SwapEMAWeights`, which does the exchange, would give the weights back right
+    after the validation.
+
+    Reference:
+        Polyak, Juditsky: Acceleration of Stochastic Approximation by Averaging, 1992.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.exchange = keras.callbacks.SwapEMAWeights()
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self.exchange.set_model(model)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.exchange.on_test_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.exchange.on_test_end(logs)
+
+
 class SaveBest(keras.callbacks.Callback):
     """Save the network alone, without optimizer and loss, whenever the validation loss falls.
 

@@ -59,6 +59,7 @@ POSITIVE = Kind(int, lambda value: value > 0, "a whole number above 0")
 SIDE = Kind(int, lambda value: value > 0 and value % 32 == 0, "a multiple of 32")
 POSITIVE_NUMBER = Kind(float, lambda value: 0 < value < float("inf"), "a number above 0")
 SHARE = Kind(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+MOMENTUM = Kind(float, lambda value: 0 <= value < 1, "a number from 0 up to, but not, 1")
 CROP_SHARE = Kind(float, lambda value: 0.1 <= value <= 1, "a number from 0.1 to 1")
 MODEL_FILE = Kind(Path, lambda path: path.suffix == ".keras", "a file name that ends in .keras")
 
@@ -111,6 +112,8 @@ class TrainConfig:
     filters: int | None = _option(
         None, "channels of fusion's first layer; 64 without this option", kind=POSITIVE, metavar="N"
     )
+    hints: bool = _option(False, "have the unet take colour hints, simulated in training")
+    queries: int = _option(0, "colour queries of the unet", kind=NOT_NEGATIVE, metavar="N")
     imagenet: bool = _option(False, "start the unet's encoder from ImageNet weights")
     init: str | None = _option(
         None, "start from the weights of a shipped model or of your own", metavar="NAME|FILE"
@@ -133,7 +136,7 @@ class TrainConfig:
     )
     precision: str = _option(
         "float32",
-        "what most layers compute in; the weights, and the model saved, are float32",
+        "what convolutions compute in; the weights, and the model saved, are float32",
         choices=PRECISIONS,
     )
     learning_rate: float = _option(8e-4, "highest rate, which then falls to 0", kind=POSITIVE_NUMBER)
@@ -141,6 +144,12 @@ class TrainConfig:
         None, "share of it for the encoder; 1, or 1/16 with --imagenet or --init", kind=POSITIVE_NUMBER
     )
     degraded: float = _option(0.5, "share of crops with an old photo's damage", kind=SHARE)
+    ema: float = _option(
+        0.0,
+        "evaluate and save an exponential moving average of the weights, of this momentum (0: the weights)",
+        kind=MOMENTUM,
+        metavar="M",
+    )
     min_crop: float = _option(0.6, "smallest crop, as a share of the photo", kind=CROP_SHARE)
     validation: float = _option(0.02, "share of the photos kept for validation", kind=POSITIVE_NUMBER)
     seed: int = _option(0, "decides split, order, crops and initial weights", kind=ANY_WHOLE)
@@ -196,6 +205,8 @@ class TrainConfig:
             raise UserError("--extractor needs --arch fusion or unet; the autoencoder takes no features.")
         if self.extractor_weights and not self.extractor_name:
             raise UserError("--extractor-weights needs an --extractor whose weights they are.")
+        if (self.hints or self.queries) and self.arch != "unet":
+            raise UserError(f"--hints and --queries need --arch unet, not {self.arch}.")
         if self.filters and self.arch != "fusion":
             raise UserError(f"--filters needs --arch fusion, not {self.arch}.")
 

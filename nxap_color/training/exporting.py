@@ -172,8 +172,8 @@ def _largest_difference(model, answer, path):
     """Largest difference between what a model and a function of its inputs answer, at several sizes."""
     random, differences = np.random.default_rng(0), []
     for batch, *size in _TRIED:
-        shapes = {tensor.name: (batch, *tensor.shape[1:]) for tensor in model.inputs}
-        shapes["lightness"] = (batch, *size, 1)
+        # Pictures have the size; vectors of features have none.
+        shapes = {t.name: (batch, *size[: t.ndim - 2], t.shape[-1]) for t in model.inputs}
         given = {name: random.uniform(-1, 1, shape).astype("float32") for name, shape in shapes.items()}
         with _explained(path):
             expected, received = np.asarray(model(given, training=False)), np.asarray(answer(given))

@@ -10,13 +10,14 @@ from nxap_color import saved
 from nxap_color.errors import UserError
 
 HEADS = ("ab", "ab_bins")  # the last layer with weights, whose shape depends on the loss
+ADDED = ("hints_", "queries")  # how names of layers begin that change nothing before they are trained
 
 
 def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool = True) -> None:
     """Copy the weights of a network to another, which fine-tuning then starts from.
 
-    Layers are matched by name. Only the head, which belongs to the loss, may differ; it then keeps its
-    own weights.
+    Layers are matched by name. The head, which belongs to the loss, may differ, and what takes hints or
+    asks colour queries may be missing in the source; they then keep their own weights.
 
     Args:
         source: `keras.Model` to copy from.
@@ -24,7 +25,7 @@ def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool 
         head_may_differ: whether a head of another shape keeps its own weights, or is an error.
 
     Raises:
-        UserError: if another layer than the head is missing in `source` or has another shape.
+        UserError: if another layer is missing in `source` or has another shape.
     """
     for layer in model.layers:
         if not layer.weights:
@@ -32,7 +33,8 @@ def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool 
         try:
             layer.set_weights(source.get_layer(layer.name).get_weights())
         except ValueError as error:
-            if layer.name in HEADS and head_may_differ:
+            is_missing = layer.name not in {other.name for other in source.layers}
+            if (layer.name in HEADS and head_may_differ) or (layer.name.startswith(ADDED) and is_missing):
                 continue
             shapes = " and ".join(str(tuple(weight.shape)) for weight in layer.weights)
             raise UserError(

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from nxap_color.errors import UserError
-from nxap_color.training.callbacks import EpochSeconds, SampleSheets, SaveBest
+from nxap_color.training.callbacks import EpochSeconds, SampleSheets, SaveBest, UseAverage
 from nxap_color.training.config import TrainConfig
 from nxap_color.training.distribute import World
 from nxap_color.training.sources import PhotoSet
@@ -205,6 +205,7 @@ class Run:
             EpochSeconds(),
             SaveBest(network, self.output, best),
             SampleSheets(network, validation, self.output.with_suffix(".samples"), self.config.sample_every),
+            *([UseAverage()] if self.config.ema else []),
             keras.callbacks.CSVLogger(str(self.log), append=True),
             keras.callbacks.TerminateOnNaN(),
             # Kept until `finish`, and twice, so that a stop at any moment leaves a state to go on from.
