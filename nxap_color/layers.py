@@ -1,6 +1,5 @@
 """Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion."""
 
-import functools
 from typing import Any
 
 import keras
@@ -33,13 +32,20 @@ class UpsampleLike(keras.layers.Layer):
     """
 
     def call(self, inputs: Tensor, like: Tensor) -> Tensor:
-        size = [2 * side for side in ops.shape(inputs)[1:3]]
-        resize = functools.partial(ops.image.resize, data_format="channels_last")
-        if not all(isinstance(side, int) for side in size):
-            # A TensorFlow graph for any size: Keras would ask there whether the size is positive.
-            from tensorflow.image import resize
+        batch, rows, columns, channels = ops.shape(inputs)
         height, width = ops.shape(like)[1:3]
-        return ops.cast(resize(inputs, size)[:, :height, :width], inputs.dtype)
+        # Matrix products are as quick as `ops.image.resize`, which needs sizes that are known in advance.
+        x = ops.reshape(inputs, (batch, rows, columns * channels))
+        x = ops.matmul(self._weights(height, rows), x)
+        x = ops.reshape(x, (batch, height, columns, channels))
+        return ops.matmul(self._weights(width, columns), x)
+
+    def _weights(self, doubled, size):
+        """Weights (doubled, size) of the pixels of a row, or column, in the pixels of one twice as long."""
+        doubled, size = ops.cast(doubled, "float32"), ops.cast(size, "float32")
+        centres = ops.clip((ops.arange(doubled) + 0.5) / 2.0 - 0.5, 0.0, size - 1.0)
+        distances = ops.abs(centres[:, None] - ops.arange(size))
+        return ops.cast(ops.relu(1.0 - distances), self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
         return (inputs_shape[0], like_shape[1], like_shape[2], inputs_shape[3])
