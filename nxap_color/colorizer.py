@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nxap_color import color, errors, saved
+from nxap_color.guidance import Hint, correct_colours, draw_hints
 from nxap_color.images import shrink, strips
 from nxap_color.media.photos import read_photo
 from nxap_color.runtime import SIZE_MULTIPLE, Inputs, Network, from_keras, require_keras
@@ -117,20 +118,24 @@ class Colorizer:
             extractors.require_same(extractor, trained, name)
         return cls(network, size, vividness, gain, extractor)
 
-    def colorize(self, image: np.ndarray) -> np.ndarray:
+    def colorize(self, image: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Colour one photo.
 
         Args:
             image: array (H, W), (H, W, 1) or (H, W, 3) of any size; uint8, uint16, or float in [0, 1];
                 sRGB. Of a colour or sepia photo only the lightness is used.
+            hints: `guidance.Hint`s, places whose colours are known.
 
         Returns:
             Array (H, W, 3) of the same dtype, sRGB.
 
         Raises:
             errors.PhotoError: if it is not such an array.
+            errors.ModelError: if there are hints, and the network does not take any.
         """
-        return self.colorize_batch([image])[0]
+        photo = as_pixels(image)
+        (ab,) = self.predict_ab([self.network_input(photo, hints)])
+        return self.merge(photo, ab, hints)
 
     def colorize_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Colour several photos; those of the same shape go through the network together.
@@ -164,20 +169,29 @@ class Colorizer:
         """What the network's ab is multiplied by, 0 or above."""
         return self.vividness * self.chroma_gain
 
-    def network_input(self, photo: np.ndarray) -> Inputs:
+    def network_input(self, photo: np.ndarray, hints: Sequence[Hint] = ()) -> Inputs:
         """Preprocess a photo for the network, as training does.
 
         Args:
             photo: array (H, W, 1 or 3) as from `as_pixels`.
+            hints: `guidance.Hint`s.
 
         Returns:
             Dict of the network's inputs for one photo, without a batch dimension: "lightness", float32 array
             (h, w, 1), L / LIGHTNESS_SCALE - 1, where h and w are multiples of the network's stride, in the
-            aspect of the photo; and, for a network that fuses features, the extractor's vector, float32
-            array (num_features,), under the extractor's name.
+            aspect of the photo; "hints", float32 array (h, w, 3) as from `guidance.draw_hints`, if there
+            are any; and, for a network that fuses features, the extractor's vector, float32 array
+            (num_features,), under the extractor's name.
+
+        Raises:
+            errors.ModelError: if there are hints, and the network does not take any.
         """
         size = self.input_size(*photo.shape[:2])
         inputs = {"lightness": color.scale_lightness(color.find_lightness(shrink(photo, size)))}
+        if hints:
+            if "hints" not in self.network.inputs:
+                raise errors.ModelError(f"The model {self.network.name} takes no colour hints.")
+            inputs["hints"] = draw_hints(hints, photo.shape[:2], size)
         if self.extractor:
             inputs[self.extractor.name] = self.extractor([photo])[0]
         return inputs
@@ -237,12 +251,13 @@ class Colorizer:
             given["hints"] = np.zeros((*given["lightness"].shape[:2], 3), "float32")
         return given
 
-    def merge(self, photo: np.ndarray, ab: np.ndarray) -> np.ndarray:
+    def merge(self, photo: np.ndarray, ab: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Give a photo the colours that the network decided, at full size.
 
         Args:
             photo: array (H, W, 1 or 3) as from `as_pixels`; its lightness is kept.
             ab: float32 array (h, w, 2), ab units.
+            hints: `guidance.Hint`s, whose places get the very colours asked for.
 
         Returns:
             Array (H, W, 3) of the same dtype, sRGB: the lightness of the photo, colours inside the gamut.
@@ -251,8 +266,12 @@ class Colorizer:
         lightness = np.empty(size, "float32")
         for rows in strips(*size):
             lightness[rows] = color.find_lightness(photo[rows])[..., 0]
+        ab = self.gain * ab
+        if hints:
+            small = shrink(lightness[..., None], ab.shape[:2])[..., 0]
+            ab = correct_colours(ab, draw_hints(hints, size, ab.shape[:2]), small)
         result = np.empty((*size, 3), photo.dtype)
-        for rows, planes in upsampled_strips(self.gain * ab, lightness):
+        for rows, planes in upsampled_strips(ab, lightness):
             result[rows] = _lab_to_pixels(cv2.merge([lightness[rows], *planes]), photo.dtype)
         return result
 
