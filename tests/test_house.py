@@ -15,7 +15,7 @@ DOORS = {"predict", "train", "evaluate", "benchmark", "export", "report", "handi
 # in one ring only one may import the other, which `test_folders_import_in_one_direction` holds.
 RINGS = [
     {"paths", "color", "errors", "images", "downloads"},
-    {"layers", "upsampling", "runtime", "media"},
+    {"layers", "attention", "upsampling", "guidance", "runtime", "media"},
     {"models", "losses", "metrics", "data", "degrade", "saved", "imagenet"},
     {"extractors"},
     {"colorizer"},
