@@ -11,12 +11,15 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from nxap_color import models, saved
+from nxap_color import color, models, saved
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import ExtractorError
+from nxap_color.guidance import Hint
 from nxap_color.train import main
+from nxap_color.training.callbacks import SaveBest, UseAverage
 from nxap_color.training.config import TrainConfig
 from nxap_color.training.run import Run
 from nxap_color.training.trainer import EncoderAdam, build_model
@@ -218,6 +221,48 @@ def test_the_shipped_model_is_fine_tuned_on_ones_own_photos(photo_folder, tmp_pa
     assert moved["encoder_block3_project"] and moved["decoder_160"] and moved["ab"]
     recipe = json.loads(output.with_suffix(".json").read_text())
     assert recipe["init"] == saved.load_recipe("unet")
+
+
+def test_the_average_of_the_weights_is_saved_and_training_goes_on_with_the_weights(tmp_path):
+    """One weight that grows by 1 at each step; its average has a momentum of one half."""
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, "linear", False, "zeros")])
+    network.compile(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), "mae")
+    weights = []
+    remember = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: weights.append(float(network.get_weights()[0].squeeze()))
+    )
+    given, wanted = np.ones((1, 1), "float32"), np.full((1, 1), 100.0, "float32")
+    pairs = tf.data.Dataset.from_tensors((given, wanted)).repeat()
+    saving = [SaveBest(network, tmp_path / "mean.keras"), UseAverage(), remember]
+    network.fit(
+        pairs,
+        epochs=2,
+        steps_per_epoch=3,
+        validation_data=(given, wanted),
+        callbacks=saving,
+        shuffle=False,
+        verbose=0,
+    )
+    assert weights == pytest.approx([1, 2, 3, 4, 5, 6], abs=1e-4)
+    average = 1.0  # after the first step it is the weight
+    for weight in weights[1:]:
+        average = 0.5 * average + 0.5 * weight
+    saved_weight = keras.saving.load_model(tmp_path / "mean.keras").get_weights()[0].squeeze()
+    assert saved_weight == pytest.approx(average, abs=1e-4)
+
+
+def test_a_network_that_takes_hints_is_trained_and_used(photo_folder, tmp_path, sample_rgb):
+    output = tmp_path / "guided.keras"
+    options = ["--hints", "--ema", "0.5", "--epochs", "1", "--output", str(output)]
+    assert main([str(photo_folder), *TINY, *options]) == 0
+    network = saved.load_model(output)
+    assert {tensor.name for tensor in network.inputs} == {"lightness", "hints"}
+    colorizer = Colorizer.load(output)
+    hint = Hint(x=40, y=30, ab=(0.0, 25.0), radius=20)
+    without, told = colorizer.colorize(sample_rgb), colorizer.colorize(sample_rgb, [hint])
+    _, ab = color.split_lightness_ab(told[25:36, 35:46] / np.float32(255.0))
+    np.testing.assert_allclose(128.0 * ab.mean(axis=(0, 1)), hint.ab, atol=3.0)
+    assert np.abs(told.astype(int) - without).max() > 10
 
 
 @pytest.mark.parametrize(("loss", "options", "stride"), [("moments", SMALL, 2), ("bins", TINY, 4)])
