@@ -28,6 +28,10 @@ def shrink_to(truth: Tensor, prediction: Tensor) -> Tensor:
         Tensor (batch, h, w, channels).
     """
     size = ops.shape(prediction)[1:3]
+    if not all(isinstance(side, int) for side in size):  # batches of several sizes, in TensorFlow's graphs
+        import tensorflow as tf  # `ops.image.resize`, which calls this function, wants numbers
+
+        return tf.image.resize(truth, size, antialias=True)
     return ops.image.resize(truth, size, "bilinear", antialias=True, data_format="channels_last")
 
 
