@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from nxap_color.cli.console import EXTRACTOR_WEIGHTS_HELP, number_between, positive, run, start_quietly
+from nxap_color.degrade import EMULSIONS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,6 +25,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="take models whose names differ in their last number (net-0.keras, net-1.keras) for one",
     )  # fmt: skip
     add("--degrade", action="store_true", help="give the photos an old photo's damage first")
+    seen = (
+        f"measure the gain over gray also as these emulsions saw the photos: {', '.join(EMULSIONS)}; or all"
+    )
+    add("--emulsion", nargs="+", default=[], choices=(*EMULSIONS, "all"), metavar="NAME", help=seen)
     add(
         "--vividness", nargs="+", type=number_between(0, 2), default=[1.0], metavar="V",
         help="measure each model at these amounts of colour (default: 1, as it is)",
@@ -66,10 +71,9 @@ def evaluate_photos(args: argparse.Namespace) -> int:
     from nxap_color.evaluation import photos
 
     colorizers, mean_ab = report.load_methods(args.model, args.vividness, args.extractor_weights)
-    sheet_photos = args.sheet_photos if args.sheet else 0
-    measured, rows = report.measure_models(
-        args.folder, names, colorizers, mean_ab, args.degrade, args.pool_seeds, sheet_photos, args.quiet
-    )
+    options = {"degraded": args.degrade, "pooled": args.pool_seeds, "quiet": args.quiet}
+    options |= {"sheet_photos": args.sheet_photos if args.sheet else 0, "emulsions": args.emulsion}
+    measured, rows = report.measure_models(args.folder, names, colorizers, mean_ab, **options)
     if not measured:
         return 1
     print(report.format_report(measured))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,7 @@ def measure_models(
     pooled: bool = False,
     sheet_photos: int = 0,
     quiet: bool = True,
+    emulsions: Sequence[str] = (),
 ) -> tuple[dict, list[list[np.ndarray]]]:
     """Measure models on photos; name on stderr what cannot be measured.
 
@@ -110,6 +112,7 @@ def measure_models(
         pooled: whether models whose names differ in the number at their end count as one.
         sheet_photos: how many photos to keep for a contact sheet, spread evenly over `names`.
         quiet: whether to leave out the progress bar.
+        emulsions: names for `emulsions.measure_emulsions`.
 
     Returns:
         Dict of what is worth keeping, for JSON; empty if no photo could be measured. And the rows of the
@@ -133,6 +136,11 @@ def measure_models(
             rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not measured:
         return {}, []
+    by_emulsion = {}
+    if emulsions:
+        from nxap_color.evaluation.emulsions import measure_emulsions
+
+        by_emulsion = measure_emulsions(emulsions, names, colorizers, mean_ab, measured, degraded, quiet)
     first, seeds = next(iter(colorizers)), {}
     if pooled:
         first = photos.without_seed(first)
@@ -143,6 +151,7 @@ def measure_models(
         "photos": len(measured),
         "mean_ab": list(mean_ab),
         "failed": failed,
+        "emulsions": by_emulsion,
         "results": photos.summarize(measured),
         "psnr_of_seeds": seeds,
         "psnr_gains": {"of": first, "over": photos.psnr_gains(measured, first)},
@@ -164,6 +173,10 @@ def format_report(report: dict) -> str:
     for other, (gain, low, high) in report["psnr_gains"]["over"].items():
         interval = f"{gain:+.2f} dB ({low:+.2f} to {high:+.2f})"
         lines.append(f"PSNR of {first} over {other}, photo by photo: {interval}")
+    if report["emulsions"]:
+        from nxap_color.evaluation.emulsions import format_emulsions
+
+        lines += ["", format_emulsions(report["emulsions"])]
     for group, part in report["groups"].items():
         lines += ["", f"{part['photos']} photos of {group}", format_table(part["results"])]
     return "\n".join(lines)
