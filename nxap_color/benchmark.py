@@ -18,7 +18,7 @@ from nxap_color.training.config import TrainConfig
 
 # The settings of a training that its speed depends on.
 SETTINGS = ("arch", "extractor", "extractor_weights", "filters", "imagenet", "init", "freeze", "loss")
-SETTINGS += ("image_size", "batch_size", "precision", "degraded", "min_crop", "validation")
+SETTINGS += ("image_size", "batch_size", "precision", "degraded", "min_crop", "emulsions", "validation")
 
 
 def make_parser() -> argparse.ArgumentParser:

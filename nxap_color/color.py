@@ -35,6 +35,8 @@ _XYZ_FROM_RGB = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
+# Shares of linear red, green and blue in luminance, Y.
+LUMINANCE_WEIGHTS = _XYZ_FROM_RGB[1]
 _RGB_FROM_XYZ = (
     (3.240481343, -1.537151516, -0.498536326),
     (-0.969254950, 1.875990001, 0.041555927),
@@ -182,8 +184,8 @@ def find_lightness(pixels: np.ndarray) -> np.ndarray:
     else:
         linear = _to_linear(pixels.astype("float32"), np)
     if linear.shape[-1] == 3:
-        linear = linear @ np.float32(_XYZ_FROM_RGB[1])[:, None]
-    return _luminance_to_lightness(linear)
+        linear = linear @ np.float32(LUMINANCE_WEIGHTS)[:, None]
+    return luminance_to_lightness(linear)
 
 
 def gray_to_lightness(gray: np.ndarray) -> np.ndarray:
@@ -195,11 +197,11 @@ def gray_to_lightness(gray: np.ndarray) -> np.ndarray:
 def _levels(top):
     """Two float32 arrays (top + 1,): linear value and lightness of each level of gray from 0 to `top`."""
     linear = _to_linear(np.arange(top + 1) / top, np).astype("float32")
-    return linear, _luminance_to_lightness(linear)
+    return linear, luminance_to_lightness(linear)
 
 
-def _luminance_to_lightness(luminance):
-    """Y over white's, a float32 array -> L in [0, 100]."""
+def luminance_to_lightness(luminance: np.ndarray) -> np.ndarray:
+    """Convert luminance to lightness, in NumPy: Y over white's, in [0, 1] -> L in [0, 100], any shape."""
     return np.where(luminance > _F_KNEE, 116.0 * np.cbrt(luminance) - 16.0, 116.0 * _F_SLOPE * luminance)
 
 
@@ -259,6 +261,11 @@ def ab_bins() -> np.ndarray:
     bins = (np.unique(np.rint(ab / AB_BIN_SIDE), axis=0) * AB_BIN_SIDE).astype("float32")
     bins.flags.writeable = False  # it is shared
     return bins
+
+
+def rgb_to_linear(rgb: np.ndarray) -> np.ndarray:
+    """Convert sRGB to linear light: float array of any shape in [0, 1] -> the same shape in [0, 1]."""
+    return _to_linear(rgb, np)
 
 
 def rgb_to_luma(rgb: np.ndarray, matrix: str) -> np.ndarray:

@@ -1,14 +1,14 @@
 """The training pipeline: from photos of any size to batches of (inputs, ab) for `fit`.
 
-    source -> photos (RGB, any size) -> crops (RGB, one size) -> batches ({"lightness": ...}, ab)
+    source -> photos (RGB, any size) -> crops (RGB) -> batches of one size each ({"lightness": ...}, ab)
 
-`training.sources.load_photos` makes the first arrow. Broken and gray photos are left out and counted. For a
-network that fuses the features of an extractor, the inputs also have these, under the extractor's name.
+`training.sources.load_photos` makes the first arrow. Broken, gray and pale photos are left out and counted.
+Photos smaller than the crops are cut to the size at which they are sharp. For a network that fuses the
+features of an extractor, the inputs also have these, under the extractor's name.
 """
 
 import functools
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,14 +16,19 @@ import numpy as np
 import tensorflow as tf
 
 from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
-from nxap_color.degrade import degrade
+from nxap_color.crops import centre_crop, random_crop, sharp_size
+from nxap_color.degrade import degrade, draw_emulsion, record
 from nxap_color.errors import UserError
 from nxap_color.guidance import simulate_hints
+from nxap_color.metrics import colorfulness
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
 # 8-bit steps. The spread ignores a cast, so that sepia prints are found as well. On 5,000 photos 5 separated
 # gray and sepia ones from overcast seas and snow. Left in, they teach the network to leave things gray.
 GRAY_SPREAD = 5.0
+
+# Sides of the grid of pixels, at least, on which the colorfulness of large photos is measured.
+COLORFULNESS_SIDE = 128
 
 
 def is_gray(rgb: np.ndarray) -> bool:
@@ -51,6 +56,8 @@ def training_batches(
     degraded: float = 0.0,
     min_crop: float = 0.6,
     features: Any = None,
+    emulsions: float = 0.0,
+    devices: int = 1,
     hints: bool = False,
 ) -> tf.data.Dataset:
     """Build the endless training pipeline: random crops and flips, in batches of (inputs, ab).
@@ -60,8 +67,8 @@ def training_batches(
 
     Args:
         photos: `training.sources.PhotoSet`.
-        image_size: (height, width) of the crops after resizing, in pixels.
-        batch_size: photos in a batch.
+        image_size: (height, width) of the crops after resizing, in pixels; see `sharp_size` for small photos.
+        batch_size: photos in a batch; of small ones as many more as have the same number of pixels.
         num_batches: batches in an epoch. Where the photos give fewer, the epoch starts over on them.
         seed: whole number; the same one gives the same batches.
         first_epoch: number of the epoch to start with.
@@ -71,6 +78,9 @@ def training_batches(
             to 1 / min_crop.
         features: `training.features.PhotoFeatures`, or None. They are those of the clean photo, even where
             the lightness is degraded.
+        emulsions: share of the photos whose lightness is that of another emulsion (`degrade.draw_emulsion`),
+            before any damage; the colours to learn stay.
+        devices: the number of photos in a batch is a multiple of it, if `batch_size` is.
         hints: whether the network takes colour hints, simulated by `guidance.simulate_hints`.
 
     Returns:
@@ -81,20 +91,26 @@ def training_batches(
     """
 
     def epoch_batches(epoch):
-        usable = _keep_usable(photos.train(epoch), photos.skipped).repeat()
+        usable = _keep_usable(photos.train(epoch), photos).repeat()
 
         def crop(index, photo):
             name, rgb = photo
-            return name, random_crop(rgb, image_size, (index, epoch + seed * 1_000_000), min_crop)
+            size = sharp_size(rgb, image_size)
+            return name, random_crop(rgb, size, (index, epoch + seed * 1_000_000), min_crop)
+
+        def record_batch(index, batch):
+            names, rgb, lightness, ab = batch
+            return names, rgb, _record_some(rgb, lightness, emulsions, (seed, epoch, index)), ab
 
         def degrade_batch(index, batch):
-            names, lightness, ab = batch
-            return names, _degrade_some(lightness, degraded, (seed, epoch, index)), ab
+            names, rgb, lightness, ab = batch
+            return names, rgb, _degrade_some(lightness, degraded, (seed, epoch, index)), ab
 
         crops = usable.enumerate().map(crop, num_parallel_calls=tf.data.AUTOTUNE)
-        batches = _to_lightness_ab(crops.batch(batch_size, drop_remainder=True).take(num_batches))
-        if degraded:
-            batches = batches.enumerate().map(degrade_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = _to_lightness_ab(_batch_by_size(crops, image_size, batch_size, devices).take(num_batches))
+        for share, change in ((emulsions, record_batch), (degraded, degrade_batch)):
+            if share:
+                batches = batches.enumerate().map(change, num_parallel_calls=tf.data.AUTOTUNE)
         return _for_fit(batches, features, functools.partial(_hint, (seed, epoch)) if hints else None)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
@@ -115,17 +131,18 @@ def validation_batches(
     Args:
         photos: `training.sources.PhotoSet`.
         image_size: (height, width) of the crops after resizing, in pixels.
-        batch_size: photos in a batch; the last one may be smaller.
+        batch_size: photos in a batch, as in `training_batches`; the last one of each size may have fewer.
         features, hints: as in `training_batches`.
 
     Returns:
         `tf.data.Dataset`, as from `training_batches`.
     """
-    crops = _keep_usable(photos.validation, photos.skipped).map(
-        lambda name, rgb: (name, centre_crop(rgb, image_size)), num_parallel_calls=tf.data.AUTOTUNE
+    crops = _keep_usable(photos.validation, photos).map(
+        lambda name, rgb: (name, centre_crop(rgb, sharp_size(rgb, image_size))),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
-    hint = _hint_nothing if hints else None
-    return _for_fit(_to_lightness_ab(crops.batch(batch_size)), features, hint).prefetch(tf.data.AUTOTUNE)
+    batches = _to_lightness_ab(_batch_by_size(crops, image_size, batch_size))
+    return _for_fit(batches, features, _hint_nothing if hints else None).prefetch(tf.data.AUTOTUNE)
 
 
 def mean_ab(batches: tf.data.Dataset, num_batches: int = 100) -> np.ndarray:
@@ -168,72 +185,58 @@ def require_usable(photos: Any) -> None:
         photos: `training.sources.PhotoSet`.
 
     Raises:
-        UserError: if all photos of a part are gray or broken.
+        UserError: if all photos of a part are gray, pale or broken.
     """
     for purpose, part in (("train", photos.train(0)), ("validate", photos.validation)):
-        if not any(True for _ in _keep_usable(part, photos.skipped).take(1)):
+        if not any(True for _ in _keep_usable(part, photos).take(1)):
             counts = ", ".join(f"{len(names)} {reason}" for reason, names in photos.skipped.items())
             raise UserError(f"None of the photos to {purpose} on can be used ({counts}): add colour photos.")
 
 
-def random_crop(
-    rgb: tf.Tensor | np.ndarray,
-    image_size: tuple[int, int],
-    seed: Sequence[int] | tf.Tensor,
-    min_crop: float = 0.6,
-) -> tf.Tensor:
-    """Cut a random part in the shape of `image_size`, resize it, and mirror every second one.
-
-    Only colours that are really there come out: no rotation or shear, whose filled corners would teach
-    false colours, and no squashing.
-
-    Args:
-        rgb: uint8 tensor (H, W, 3).
-        image_size: (height, width) to resize to, in pixels.
-        seed: two whole numbers; the same pair gives the same crop.
-        min_crop: its side is drawn from [min_crop, 1] times the largest that fits.
-
-    Returns:
-        float32 tensor (height, width, 3), sRGB in [0, 1].
-    """
-    seed = tf.cast(seed, tf.int64)
-    share, top, left, mirror = tf.unstack(tf.random.stateless_uniform([4], seed))
-    crop = _crop(rgb, image_size, min_crop + share * (1.0 - min_crop), top, left)
-    return tf.cond(mirror < 0.5, lambda: crop, lambda: crop[:, ::-1])
-
-
-def centre_crop(rgb: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Tensor:
-    """Cut the largest middle part in the shape of `image_size`; arguments and result as `random_crop`."""
-    return _crop(rgb, image_size, 1.0, 0.5, 0.5)
-
-
-def _crop(rgb, image_size, share, top, left):
-    """`share` of the largest crop, placed at the shares `top` and `left` of the room there is."""
-    height, width = image_size
-    size = tf.cast(tf.shape(rgb)[:2], tf.float32)
-    scale = tf.minimum(size[0] / height, size[1] / width) * share
-    crop_size = tf.maximum(tf.round(tf.stack([height * scale, width * scale])), 1.0)
-    start = tf.cast((size - crop_size + 1.0) * tf.stack([top, left]), tf.int32)
-    crop_size = tf.cast(crop_size, tf.int32)
-    start = tf.minimum(start, tf.shape(rgb)[:2] - crop_size)
-    crop = tf.slice(rgb, tf.concat([start, [0]], 0), tf.concat([crop_size, [3]], 0))
-    crop = tf.image.resize(crop, image_size, antialias=True) / 255.0
-    return tf.ensure_shape(crop, (height, width, 3))
-
-
-def _keep_usable(photos, skipped):
-    """Leave broken and gray photos out of pairs (name, rgb); their names go into `skipped`."""
+def _keep_usable(part, photos):
+    """Leave broken, gray and pale photos out of the pairs (name, rgb) of a part; note their names."""
 
     def usable(name, rgb):
-        reason = "broken" if rgb.size == 0 else "gray" if is_gray(rgb) else None
-        if reason:
-            skipped[reason].add(os.fsdecode(name))
+        if rgb.size and hash(name) in photos.usable:
+            return np.bool_(True)  # measured in an earlier epoch
+        if reason := _find_fault(rgb, photos.min_colorfulness):
+            photos.skipped[reason].add(os.fsdecode(name))
+        else:
+            photos.usable.add(hash(name))
         return np.bool_(reason is None)
 
     def keep(name, rgb):
         return tf.ensure_shape(tf.numpy_function(usable, (name, rgb), tf.bool), ())
 
-    return photos.filter(keep)
+    return part.filter(keep)
+
+
+def _find_fault(rgb, min_colorfulness):
+    """Why a photo teaches no colour, or None."""
+    if not rgb.size:
+        return "broken"
+    if is_gray(rgb):
+        return "gray"
+    step = max(1, min(rgb.shape[:2]) // COLORFULNESS_SIDE)
+    return "pale" if colorfulness(rgb[::step, ::step]) < min_colorfulness else None
+
+
+def _batch_by_size(crops, image_size, batch_size, devices=1):
+    """Pairs (name, rgb) -> batches of one size each, in the order in which they are full."""
+    base = 2**20  # above any side
+
+    def number_of(size):
+        pixels = (size // base) * (size % base)
+        count = batch_size * (image_size[0] * image_size[1]) // pixels
+        return tf.maximum(count // devices, 1) * devices
+
+    def key(name, rgb):
+        height, width = tf.unstack(tf.shape(rgb, tf.int64)[:2])
+        return height * base + width
+
+    return crops.group_by_window(
+        key, lambda size, window: window.batch(number_of(size)), window_size_func=number_of
+    )
 
 
 def _degrade_some(lightness, share, seed):
@@ -249,8 +252,23 @@ def _degrade_some(lightness, share, seed):
     return tf.ensure_shape(degraded, lightness.shape)
 
 
+def _record_some(rgb, lightness, share, seed):
+    """Replace about `share` of the lightness (batch, H, W, 1) by what other emulsions record of the rgb."""
+
+    def record_some(rgb, lightness, *seed):
+        # The seeds of `_degrade_some` have no 0 in this place: emulsion and damage are independent.
+        chosen = np.random.default_rng((*seed, 0, 1)).random(len(rgb)) < share
+        lightness = lightness.copy()  # TensorFlow's own memory
+        for index in np.flatnonzero(chosen):
+            lightness[index] = record(rgb[index], draw_emulsion((*seed, 0, index + 2)))
+        return lightness
+
+    recorded = tf.numpy_function(record_some, (rgb, lightness, *seed), tf.float32)
+    return tf.ensure_shape(recorded, lightness.shape)
+
+
 def _to_lightness_ab(batches):
-    """(names, rgb) -> (names, lightness, ab)."""
+    """(names, rgb) -> (names, rgb, lightness, ab)."""
     if keras.backend.backend() not in ("tensorflow", "jax"):
         raise UserError(
             f"The training pipeline needs Keras on TensorFlow or JAX, received {keras.backend.backend()}. "
@@ -259,11 +277,11 @@ def _to_lightness_ab(batches):
 
     def split(names, rgb):
         if keras.backend.backend() == "tensorflow":
-            return names, *split_lightness_ab(rgb)
+            return names, rgb, *split_lightness_ab(rgb)
         # JAX cannot compute inside a pipeline of TensorFlow's, but NumPy can.
         parts = tf.numpy_function(split_lightness_ab, (rgb,), (tf.float32, tf.float32))
         shapes = [(*rgb.shape[:-1], channels) for channels in (1, 2)]
-        return names, *map(tf.ensure_shape, parts, shapes)
+        return names, rgb, *map(tf.ensure_shape, parts, shapes)
 
     return batches.map(split, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -283,10 +301,10 @@ def _hint_nothing(index, ab):
 
 
 def _for_fit(batches, features, hint):
-    """(names, lightness, ab) -> (inputs by name, ab); `hint` makes hints of a batch's number and its ab."""
+    """(names, rgb, lightness, ab) -> (inputs by name, ab); `hint` makes hints of a batch's number and ab."""
 
     def name_inputs(index, batch):
-        names, lightness, ab = batch
+        names, _, lightness, ab = batch
         inputs = {"lightness": lightness}
         if hint:
             inputs["hints"] = hint(index, ab)

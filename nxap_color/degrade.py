@@ -1,4 +1,4 @@
-"""Damage clean lightness like an old photo's, to train and to measure on it."""
+"""Make of clean photos what old ones are, to train and to measure on: their grays, and their damage."""
 
 import io
 from collections.abc import Sequence
@@ -11,6 +11,64 @@ from nxap_color import color
 
 # Each kind of damage happens to half of the photos, so that all mixtures of them occur.
 SHARE_OF_EACH = 0.5
+
+# Shares of linear red, green and blue in the gray of emulsions and of filters before a panchromatic one, in
+# round figures. Plates were sensitive to blue alone, orthochromatic ones from 1884 to green, too.
+EMULSIONS = {
+    "orthochromatic": (0.02, 0.48, 0.50),
+    "blue-sensitive": (0.00, 0.05, 0.95),
+    "red-filter": (0.90, 0.10, 0.00),
+    "yellow-filter": (0.48, 0.50, 0.02),
+    "equal-thirds": (1 / 3, 1 / 3, 1 / 3),
+}
+
+
+def record(rgb: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Find the lightness of a photo as an emulsion would have recorded it, at the same mean exposure.
+
+    The channels are mixed in linear light, and the mixture is scaled to the mean luminance of the photo.
+
+    Args:
+        rgb: float array (..., H, W, 3), sRGB in [0, 1].
+        weights: shares of red, green and blue, such as one of `EMULSIONS`.
+
+    Returns:
+        float32 array (..., H, W, 1), L / LIGHTNESS_SCALE - 1 in [-1, 1]; what is brighter than white is cut.
+    """
+    linear = color.rgb_to_linear(np.asarray(rgb, "float32"))
+    mixed, luminance = (linear @ np.float32(some)[:, None] for some in (weights, color.LUMINANCE_WEIGHTS))
+    means = [part.mean(axis=(-3, -2), keepdims=True, dtype="float64") for part in (luminance, mixed)]
+    exposed = np.clip(mixed * np.float32(means[0] / np.maximum(means[1], 1e-9)), 0.0, 1.0)
+    return color.scale_lightness(color.luminance_to_lightness(exposed))
+
+
+def record_photo(rgb: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Give a colour photo the lightness that an emulsion would have recorded, and keep its colours.
+
+    Args:
+        rgb: uint8 array (H, W, 3), sRGB.
+        weights: as in `record`.
+
+    Returns:
+        uint8 array (H, W, 3), sRGB; colours that do not exist at the new lightness have lost chroma.
+    """
+    _, ab = color.split_lightness_ab(rgb.astype("float32") / 255.0)
+    recorded = color.join_lightness_ab(record(rgb.astype("float32") / 255.0, weights), ab)
+    return np.uint8(np.rint(255.0 * recorded))
+
+
+def draw_emulsion(seed: int | Sequence[int]) -> np.ndarray:
+    """Draw an emulsion between the luminance of a photo and one of `EMULSIONS`, evenly.
+
+    Args:
+        seed: whole number, or a list of them; the same one gives the same emulsion.
+
+    Returns:
+        float64 array (3,), shares of linear red, green and blue that sum to 1.
+    """
+    rng = np.random.default_rng(seed)
+    emulsion = np.array(list(EMULSIONS.values()))[rng.integers(len(EMULSIONS))]
+    return emulsion + rng.random() * (np.array(color.LUMINANCE_WEIGHTS) - emulsion)
 
 
 def degrade(lightness: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:

@@ -2,10 +2,17 @@
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
-from nxap_color.cli.console import EXTRACTOR_WEIGHTS_HELP, number_between, positive, run, start_quietly
+from nxap_color.cli.console import (
+    EXTRACTOR_WEIGHTS_HELP,
+    number_between,
+    positive,
+    run,
+    start_quietly,
+    whole_between,
+)
+from nxap_color.degrade import EMULSIONS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,6 +31,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="take models whose names differ in their last number (net-0.keras, net-1.keras) for one",
     )  # fmt: skip
     add("--degrade", action="store_true", help="give the photos an old photo's damage first")
+    seen = f"measure the gain over gray also as these emulsions saw it: {', '.join(EMULSIONS)}; or all"
+    add("--emulsion", nargs="+", default=[], choices=(*EMULSIONS, "all"), metavar="NAME", help=seen)
+    told = "measure the first model with so many colour hints in a photo instead, such as 0 1 10 100"
+    add("--hints", nargs="+", type=whole_between(0, 1000), metavar="N", help=told)
     add(
         "--vividness", nargs="+", type=number_between(0, 2), default=[1.0], metavar="V",
         help="measure each model at these amounts of colour (default: 1, as it is)",
@@ -38,22 +49,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def evaluate_film(args: argparse.Namespace) -> int:
-    """Measure the first model of a command line on a film; return the exit status."""
+def evaluate_first(args: argparse.Namespace) -> int:
+    """Measure the first model of a command line on a film, or on photos with hints; return the status."""
     start_quietly()
-    from tqdm import tqdm
-
     from nxap_color.colorizer import Colorizer
-    from nxap_color.evaluation.films import format_film_table, measure_film
-    from nxap_color.evaluation.report import write_json
+    from nxap_color.evaluation import films, hints, report
 
     colorizer = Colorizer.load(args.model[0], args.vividness[0], args.extractor_weights)
-    progress = partial(tqdm, unit="frame", disable=args.quiet or None)
-    results, cuts = measure_film(args.folder, colorizer, progress)
-    print(f"{args.folder}: shots begin at frames {', '.join(map(str, cuts))}")
-    print(format_film_table(results))
+    if args.hints:
+        measured = hints.report_hints(args.folder, colorizer, args.hints, args.quiet)
+        print(hints.format_hints(measured))
+    else:
+        measured = films.report_film(args.folder, colorizer, args.quiet)
+        print(films.format_film(measured))
     if args.json:
-        write_json(args.json, {"source": Path(args.folder).name, "shots": cuts, "results": results})
+        report.write_json(args.json, measured)
         print(f"wrote {args.json}")
     return 0
 
@@ -64,26 +74,19 @@ def evaluate_photos(args: argparse.Namespace) -> int:
 
     names = report.find_photos(args.folder)
     start_quietly()
-    from nxap_color.evaluation import photos
-
     colorizers, mean_ab = report.load_methods(args.model, args.vividness, args.extractor_weights)
     options = {"degraded": args.degrade, "pooled": args.pool_seeds, "quiet": args.quiet, "frechet": args.fd}
-    options["sheet_photos"] = args.sheet_photos if args.sheet else 0
+    options |= {"sheet_photos": args.sheet_photos if args.sheet else 0, "emulsions": args.emulsion}
     measured, rows = report.measure_models(args.folder, names, colorizers, mean_ab, **options)
     if not measured:
         return 1
     print(report.format_report(measured))
-    if args.json:
-        report.write_json(args.json, measured)
-    if args.csv:
-        photos.write_csv(args.csv, measured["results"])
+    written = report.write_outputs(measured, rows, args.json, args.csv, args.sheet)
     if args.plot:
         from nxap_color.teaching.plotting import plot_tradeoff
 
         plot_tradeoff(measured["results"]).savefig(args.plot, dpi=110)
-    if rows:
-        report.write_sheet(args.sheet, rows)
-    for path in filter(None, (args.json, args.csv, args.plot, args.sheet if rows else None)):
+    for path in [*written, *filter(None, [args.plot])]:
         print(f"wrote {path}")
     return 1 if measured["failed"] else 0
 
@@ -94,7 +97,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from nxap_color.media.kinds import is_film
 
     check_outputs(args.json, args.csv, args.plot, args.sheet)
-    return evaluate_film(args) if is_film(args.folder) else evaluate_photos(args)
+    return evaluate_first(args) if args.hints or is_film(args.folder) else evaluate_photos(args)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,36 @@ from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE, Tensor, ab_bins
 from nxap_color.upsampling import EPSILON, RADIUS
 
 
+def resample(inputs: Tensor, size: tuple, steps: tuple) -> Tensor:
+    """Resize pictures bilinearly, with antialiasing where they shrink, as two matrix products.
+
+    `ops.image.resize` is no quicker, and needs sizes that are known before any picture is.
+
+    Args:
+        inputs: tensor (batch, h, w, channels).
+        size: (H, W), numbers or symbolic scalars.
+        steps: how many pixels of `inputs` one of the result is high and wide: (h / H, w / W) for the whole
+            of them.
+
+    Returns:
+        Tensor (batch, H, W, channels).
+    """
+    batch, height, width, channels = ops.shape(inputs)
+    x = ops.reshape(inputs, (batch, height, width * channels))
+    x = ops.matmul(_weights(size[0], height, steps[0], inputs.dtype), x)
+    x = ops.reshape(x, (batch, size[0], width, channels))
+    return ops.matmul(_weights(size[1], width, steps[1], inputs.dtype), x)
+
+
+def _weights(size, length, step, dtype):
+    """Weights (size, length) of the pixels of a line in those of another, each of which spans `step` of them."""
+    size, length, step = (ops.cast(number, "float32") for number in (size, length, step))
+    centres = (ops.arange(size) + 0.5) * step - 0.5
+    distances = ops.abs(centres[:, None] - ops.arange(length))
+    weights = ops.relu(1.0 - distances / ops.maximum(step, 1.0))
+    return ops.cast(weights / ops.sum(weights, axis=1, keepdims=True), dtype)
+
+
 @keras.saving.register_keras_serializable(package="nxap_color")
 class UpsampleLike(keras.layers.Layer):
     """Double a feature map bilinearly and trim it to the height and width of another one.
@@ -32,20 +62,7 @@ class UpsampleLike(keras.layers.Layer):
     """
 
     def call(self, inputs: Tensor, like: Tensor) -> Tensor:
-        batch, rows, columns, channels = ops.shape(inputs)
-        height, width = ops.shape(like)[1:3]
-        # Matrix products are as quick as `ops.image.resize`, which needs sizes that are known in advance.
-        x = ops.reshape(inputs, (batch, rows, columns * channels))
-        x = ops.matmul(self._weights(height, rows), x)
-        x = ops.reshape(x, (batch, height, columns, channels))
-        return ops.matmul(self._weights(width, columns), x)
-
-    def _weights(self, doubled, size):
-        """Weights (doubled, size) of the pixels of a row, or column, in the pixels of one twice as long."""
-        doubled, size = ops.cast(doubled, "float32"), ops.cast(size, "float32")
-        centres = ops.clip((ops.arange(doubled) + 0.5) / 2.0 - 0.5, 0.0, size - 1.0)
-        distances = ops.abs(centres[:, None] - ops.arange(size))
-        return ops.cast(ops.relu(1.0 - distances), self.compute_dtype)
+        return resample(inputs, ops.shape(like)[1:3], (0.5, 0.5))
 
     def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
         return (inputs_shape[0], like_shape[1], like_shape[2], inputs_shape[3])

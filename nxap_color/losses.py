@@ -13,6 +13,7 @@ from keras import KerasTensor as Tensor
 from keras import ops
 
 from nxap_color.color import AB_BIN_SIDE, AB_SCALE, ab_bins
+from nxap_color.layers import resample
 
 
 def shrink_to(truth: Tensor, prediction: Tensor) -> Tensor:
@@ -28,7 +29,8 @@ def shrink_to(truth: Tensor, prediction: Tensor) -> Tensor:
         Tensor (batch, h, w, channels).
     """
     size = ops.shape(prediction)[1:3]
-    return ops.image.resize(truth, size, "bilinear", antialias=True, data_format="channels_last")
+    steps = (of / side for of, side in zip(ops.shape(truth)[1:3], size, strict=True))
+    return resample(truth, size, tuple(steps))
 
 
 @keras.saving.register_keras_serializable(package="nxap_color")

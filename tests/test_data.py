@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ from skimage.color import rgb2lab
 
 from nxap_color import color
 from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE
+from nxap_color.crops import sharp_size
 from nxap_color.data import (
     _degrade_some,
     ab_histogram,
@@ -23,6 +25,7 @@ from nxap_color.data import (
 )
 from nxap_color.degrade import degrade
 from nxap_color.errors import UserError
+from nxap_color.metrics import colorfulness
 from nxap_color.training.sources import load_photos
 
 
@@ -84,13 +87,147 @@ def test_broken_and_gray_photos_are_left_out_and_counted(photo_folder):
     skipped = {
         reason: {name.rpartition("/")[2] for name in found} for reason, found in photos.skipped.items()
     }
-    assert skipped == {"broken": {"broken.jpg", "truncated.jpg"}, "gray": {"gray.png"}}
+    assert skipped == {"broken": {"broken.jpg", "truncated.jpg"}, "gray": {"gray.png"}, "pale": set()}
+
+
+def save_pale(path, rgb, share=0.2):
+    gray = rgb.mean(axis=-1, keepdims=True)
+    Image.fromarray(np.uint8(gray + share * (rgb - gray))).save(path)
+
+
+def test_pale_photos_are_left_out_unless_they_are_wanted(photo_folder, sample_rgb):
+    save_pale(photo_folder / "pale.png", sample_rgb[:96, :96], 0.35)
+    with Image.open(photo_folder / "pale.png") as photo:
+        pale = np.asarray(photo)
+    assert not is_gray(pale) and 5 < colorfulness(pale) < 15
+    for least, expected in ((15.0, {"pale.png"}), (0.0, set())):
+        photos = load_photos([photo_folder], 0.3, min_colorfulness=least)
+        for part in (
+            training_batches(photos, (32, 32), 4, 6).take(6),
+            validation_batches(photos, (32, 32), 4),
+        ):
+            for _ in part:
+                pass
+        assert {name.rpartition("/")[2] for name in photos.skipped["pale"]} == expected
+
+
+def test_the_colour_of_a_photo_is_measured_once(photo_folder):
+    photos, batches = batches_of(photo_folder, num_batches=9)
+    for _ in batches.take(9):
+        pass
+    kept = next(path for path in photo_folder.glob("*.jpg") if str(path) in train_names(photos))
+    Image.effect_noise((64, 64), 60).convert("RGB").save(kept)
+    for _ in training_batches(photos, (32, 48), 4, 9).take(9):
+        pass
+    assert not photos.skipped["gray"]
+
+
+def train_names(photos):
+    return {name.decode() for name, _ in photos.train(0).as_numpy_iterator()}
+
+
+@pytest.fixture
+def mixed_folder(photo_folder, tmp_path):
+    """Photos of 40 to 51 px on the shorter side, and a few of 70 and of 100."""
+    for index, path in enumerate(sorted(photo_folder.rglob("*.jpg"))):
+        side = 70 if index < 8 else 100
+        with Image.open(path) as photo:
+            photo.resize((side, side + 20)).save(photo_folder / f"large{index}.jpg")
+    return photo_folder
+
+
+def test_small_photos_are_used_at_the_size_at_which_they_are_sharp(mixed_folder):
+    photos = load_photos([mixed_folder], 0.3)
+    batches = training_batches(photos, (96, 96), 4, 12)
+    shapes = [ab.shape for _, ab in batches.take(12).as_numpy_iterator()]
+    assert set(shapes) == {(36, 32, 32, 2), (9, 64, 64, 2), (4, 96, 96, 2)}
+    shared = training_batches(photos, (96, 96), 4, 12, devices=4)
+    assert {ab.shape[0] for _, ab in shared.take(12).as_numpy_iterator()} == {36, 8, 4}
+    assert shared.element_spec[1].shape.as_list() == [None, None, None, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((64, 64), (64, 64)),
+        ((63, 300), (32, 32)),
+        ((127, 128), (96, 96)),
+        ((128, 129), (128, 128)),
+        ((900, 800), (128, 128)),
+        ((9, 7), (32, 32)),
+    ],
+)
+def test_the_sharp_size_is_the_largest_that_needs_no_enlarging(shape, expected):
+    assert tuple(sharp_size(np.zeros((*shape, 3), "uint8"), (128, 128)).numpy()) == expected
+
+
+def test_validation_has_every_photo_once_whatever_its_size(mixed_folder):
+    photos = load_photos([mixed_folder], 0.5)
+    shapes = [ab.shape for _, ab in validation_batches(photos, (96, 96), 2).as_numpy_iterator()]
+    assert sum(shape[0] for shape in shapes) == photos.num_validation > 8
+    assert len({shape[1:3] for shape in shapes}) == 3
+
+
+def test_photos_of_several_sizes_come_in_the_same_order_after_a_stop(mixed_folder):
+    photos = load_photos([mixed_folder], 0.3)
+    starts = [training_batches(photos, (96, 96), 4, 5, first_epoch=epoch) for epoch in (0, 1)]
+    whole, later = ([ab for _, ab in batches.take(10).as_numpy_iterator()] for batches in starts)
+    for one, other in zip(whole[5:], later[:5], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_batches_of_several_sizes_are_traced_once(mixed_folder):
+    """Or a training would be compiled again for each size."""
+    traces = []
+
+    @keras.saving.register_keras_serializable(package="tests")
+    class Counting(keras.layers.Layer):
+        def call(self, x):
+            traces.append(x.shape)
+            return x
+
+    lightness = keras.Input((None, None, 1), name="lightness")
+    network = keras.Model(
+        {"lightness": lightness}, keras.layers.Conv2D(2, 3, padding="same")(Counting()(lightness))
+    )
+    network.compile("sgd", "mse")
+    traces.clear()
+    batches = training_batches(load_photos([mixed_folder], 0.3), (96, 96), 4, 12)
+    network.fit(batches, epochs=1, steps_per_epoch=12, verbose=0)
+    assert 1 <= len(traces) <= 2
+
+
+def test_emulsions_change_the_lightness_of_a_share_and_no_colours(photo_folder):
+    share, (_, plain) = {"emulsions": 0.5}, batches_of(photo_folder, 6)
+    _, changed = batches_of(photo_folder, 6, **share)
+    lightness, recorded = (lightness_of(batches, 6) for batches in (plain, changed))
+    ab, same_ab = (np.concatenate([ab for _, ab in batches.take(6)]) for batches in (plain, changed))
+    np.testing.assert_array_equal(ab, same_ab)
+    differ = np.abs(recorded - lightness).max(axis=(1, 2, 3)) > 1e-3
+    assert 0.2 < differ.mean() < 0.8
+    assert recorded.min() >= -1.0 and recorded.max() <= 1.0 + 1e-6
+    later = lightness_of(batches_of(photo_folder, 6, first_epoch=1, **share)[1], 3)
+    np.testing.assert_array_equal(lightness_of(batches_of(photo_folder, 6, **share)[1], 9)[24:], later)
+
+
+def test_damage_follows_the_emulsion(photo_folder):
+    """A crop that is not damaged has the lightness of its emulsion, and damage chooses as it does without."""
+    clean, emulsion, damage, both = (
+        lightness_of(batches_of(photo_folder, 4, emulsions=some, degraded=other)[1], 4)
+        for some, other in ((0, 0), (1, 0), (0, 0.5), (1, 0.5))
+    )
+    chosen = np.abs(damage - clean).max(axis=(1, 2, 3)) > 1e-4
+    kept = np.abs(both - emulsion).max(axis=(1, 2, 3)) <= 1e-4
+    assert 0 < chosen.sum() < len(chosen)
+    np.testing.assert_array_equal(chosen, ~kept)
 
 
 def test_a_folder_of_gray_photos_is_refused_at_once(tmp_path):
     for number in range(8):
         Image.effect_noise((32, 32), 60).convert("RGB").save(tmp_path / f"{number}.png")
-    with pytest.raises(UserError, match=r"None of the photos to train on can be used \(0 broken, \d gray\)"):
+    with pytest.raises(
+        UserError, match=r"None of the photos to train on can be used \(0 broken, \d gray, 0 pale\)"
+    ):
         require_usable(load_photos([tmp_path], 0.3))
 
 

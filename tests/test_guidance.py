@@ -57,7 +57,7 @@ def test_the_smallest_hint_is_a_pixel(place):
 
 
 def test_colours_are_corrected_at_the_hint_and_where_it_looks_alike():
-    """Two halves of unlike lightness: a hint in the left one changes all near it, and nothing on the right."""
+    """Two halves of unlike lightness: a hint on the left changes what is near, and nothing on the right."""
     lightness = np.full((40, 80), 20.0, "float32")
     lightness[:, 40:] = 80.0
     ab = np.zeros((40, 80, 2), "float32")

@@ -16,7 +16,7 @@ DOORS = {"predict", "train", "evaluate", "benchmark", "export", "report", "handi
 RINGS = [
     {"paths", "color", "errors", "images", "downloads"},
     {"layers", "attention", "upsampling", "guidance", "runtime", "media"},
-    {"models", "losses", "metrics", "data", "degrade", "saved", "imagenet"},
+    {"models", "losses", "metrics", "data", "crops", "degrade", "saved", "imagenet"},
     {"extractors"},
     {"colorizer"},
     {"steady", "video"},

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from nxap_color.color import AB_SCALE, ab_bins
-from nxap_color.layers import AnnealedMean, FeatureFusion, GuidedUpsampling, UpsampleLike
+from nxap_color.layers import AnnealedMean, FeatureFusion, GuidedUpsampling, UpsampleLike, resample
 
 
 def random(*shape):
@@ -18,6 +18,14 @@ def test_upsample_like_is_bilinear():
     doubled = UpsampleLike()(x, np.zeros((2, 10, 14, 1), "float32"))
     expected = ops.image.resize(x, (10, 14), "bilinear", data_format="channels_last")
     np.testing.assert_allclose(doubled, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(10, 14), (5, 7), (3, 2), (4, 7), (1, 1)])
+def test_pictures_are_resampled_as_keras_does(size):
+    x = random(2, 5, 7, 3)
+    steps = tuple(of / side for of, side in zip((5, 7), size, strict=True))
+    expected = ops.image.resize(x, size, "bilinear", antialias=True, data_format="channels_last")
+    np.testing.assert_allclose(resample(x, size, steps), expected, atol=1e-5)
 
 
 def test_upsample_like_trims_to_odd_sizes():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from nxap_color.color import AB_SCALE, ab_bins
@@ -28,6 +29,14 @@ def test_truth_is_shrunk_as_pillow_does():
     for channel in range(2):
         expected = Image.fromarray(truth[0, :, :, channel]).resize((6, 4), Image.Resampling.BILINEAR)
         np.testing.assert_allclose(shrunk[0, :, :, channel], np.asarray(expected), atol=1e-5)
+
+
+def test_truth_of_open_height_and_width_is_shrunk_alike():
+    truth = np.random.default_rng(0).normal(size=(3, 64, 32, 2)).astype("float32")
+    prediction = np.zeros((3, 16, 8, 2), "float32")
+    spec = tf.TensorSpec((None, None, None, 2))
+    traced = tf.function(shrink_to, input_signature=(spec, spec))(truth, prediction)
+    np.testing.assert_allclose(traced, shrink_to(truth, prediction), atol=1e-6)
 
 
 def test_truth_of_the_right_size_is_left_alone():

@@ -1,6 +1,7 @@
 """Measure how close the colours of a film are to the true ones, and how steady."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from scipy.spatial.distance import jensenshannon
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.registration import optical_flow_ilk
+from tqdm import tqdm
 
 from nxap_color import color
 from nxap_color.media.films import Frame, probe
@@ -141,6 +143,26 @@ def consistency(rows: list[np.ndarray]) -> float:
         if len(rows) > step
     ]
     return float(np.mean(steps)) if steps else 0.0
+
+
+def report_film(path: str | Path, colorizer: "Colorizer", quiet: bool = True) -> dict[str, Any]:
+    """Measure a film as `measure_film` does.
+
+    Args:
+        path, colorizer: as there.
+        quiet: whether to leave out the progress bar.
+
+    Returns:
+        Dict of what is worth keeping, for JSON: "source", "shots" (frames at which they begin), "results".
+    """
+    results, cuts = measure_film(path, colorizer, partial(tqdm, unit="frame", disable=quiet or None))
+    return {"source": Path(path).name, "shots": cuts, "results": results}
+
+
+def format_film(report: dict[str, Any]) -> str:
+    """Format the result of `report_film` as lines of text for a terminal."""
+    shots = ", ".join(map(str, report["shots"]))
+    return f"{report['source']}: shots begin at frames {shots}\n{format_film_table(report['results'])}"
 
 
 def format_film_table(results: dict[str, dict[str, float]]) -> str:

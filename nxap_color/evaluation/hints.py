@@ -1,14 +1,17 @@
 """Measure what colour hints gain: the protocol of Zhang et al. (Real-Time User-Guided Colorization, 2017)."""
 
 import zlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
+from tqdm import tqdm
 
 from nxap_color.color import rgb_to_lab
+from nxap_color.evaluation.report import find_photos
 from nxap_color.guidance import Hint, random_square
 from nxap_color.images import to_uint8
 from nxap_color.media.collections import own_name, read_listed
@@ -37,26 +40,44 @@ def true_hints(truth: np.ndarray, count: int, seed: int) -> list[Hint]:
     return hints
 
 
-def measure_hints(names: Iterable[str], colorizer: "Colorizer", counts: Iterable[int]) -> dict[int, float]:
+def report_hints(
+    source: str | Path, colorizer: "Colorizer", counts: Sequence[int], quiet: bool = True
+) -> dict[str, Any]:
     """Measure how close photos come to the truth, given the true colours of some places.
 
     Args:
-        names: photos, as from `collections.list_photos`.
+        source: photos, as in `report.find_photos`.
         colorizer: the model; it has to take hints.
-        counts: how many hints, each measured on its own.
+        counts: how many hints in each photo, each measured on its own.
+        quiet: whether to leave out the progress bar.
 
     Returns:
-        Dict from count to the mean PSNR in dB.
+        Dict of what is worth keeping, for JSON: "source", "photos" (how many), and "psnr", a dict from count
+        to the mean PSNR in dB.
 
     Raises:
-        UserError: if a photo cannot be read, or the model takes no hints.
+        UserError: if there are no photos, one cannot be read, or the model takes no hints.
     """
-    counts, psnr = list(counts), []
-    for name in names:
+    names, psnr = find_photos(source), []
+    for name in tqdm(names, unit="photo", disable=quiet or None):
         photo = Image.fromarray(to_uint8(read_listed(name).rgb))
         squeezed = photo.resize((PROTOCOL_SIDE, PROTOCOL_SIDE), Image.Resampling.BICUBIC)
         truth, seed = np.asarray(squeezed), zlib.crc32(own_name(name).encode(errors="surrogateescape"))
         hints = true_hints(truth, max(counts), seed)
         results = [colorizer.colorize(truth, hints[:count]) for count in counts]
         psnr.append([peak_signal_noise_ratio(truth, result, data_range=255) for result in results])
-    return dict(zip(counts, np.mean(psnr, axis=0).tolist(), strict=True))
+    means = dict(zip(counts, np.mean(psnr, axis=0).tolist(), strict=True))
+    return {"source": Path(source).name, "photos": len(names), "psnr": means}
+
+
+def format_hints(report: dict[str, Any]) -> str:
+    """Format the result of `report_hints` as lines of text for a terminal."""
+    size = f"{PROTOCOL_SIDE} x {PROTOCOL_SIDE} pixels"
+    lines = [
+        f"{report['photos']} photos of {report['source']}, {size}",
+        "hints   PSNR    gain over the first",
+    ]
+    first = next(iter(report["psnr"].values()))
+    for count, psnr in report["psnr"].items():
+        lines.append(f"{count:5} {psnr:6.2f} {psnr - first:+6.2f} dB")
+    return "\n".join(lines)

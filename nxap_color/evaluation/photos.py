@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nxap_color import color, metrics
-from nxap_color.degrade import degrade_photo
+from nxap_color.degrade import EMULSIONS, degrade_photo, record_photo
 from nxap_color.errors import PhotoError, UserError
 from nxap_color.evaluation.vividness import BASELINES
 from nxap_color.images import to_uint8
@@ -39,6 +39,7 @@ def measure_photos(
     mean_ab: tuple[float, float],
     report_error: Callable[[str, UserError], None] = lambda name, reason: None,
     degraded: bool = False,
+    emulsion: str | None = None,
 ) -> Iterator[tuple[str, Figures, dict[str, np.ndarray]]]:
     """Measure methods on photos, the two baselines always among them.
 
@@ -49,6 +50,8 @@ def measure_photos(
         report_error: function (name, reason), called for each photo that cannot be measured.
         degraded: whether the photos are given an old photo's damage first, always the same for a photo of
             the same name. The truth then is the damaged photo in its own colours.
+        emulsion: name in `degrade.EMULSIONS` of what records the photos, before any damage. The truth then
+            has the lightness that it recorded, and the photo's own colours.
 
     Yields:
         For each photo its name, and two dicts from method ("gray", "mean ab", then the labels): the
@@ -58,7 +61,7 @@ def measure_photos(
     compared = methods(colorizers, mean_ab)
     for name in names:
         try:
-            truth = _read_truth(name, degraded)
+            truth = _read_truth(name, degraded, emulsion)
             results, pictures = {}, {"truth": truth}
             for label, method in compared.items():
                 start = time.perf_counter()
@@ -71,7 +74,7 @@ def measure_photos(
         yield name, results, pictures
 
 
-def _read_truth(name, degraded):
+def _read_truth(name, degraded, emulsion):
     """Read a photo to measure on, uint8 (H, W, 3); PhotoError if it is gray or too small."""
     truth = to_uint8(read_listed(name).rgb)
     if min(truth.shape[:2]) < metrics.MIN_SIDE:
@@ -80,6 +83,8 @@ def _read_truth(name, degraded):
         )
     if not np.ptp(truth, axis=-1).any():
         raise PhotoError("This photo is gray: there is no true colour to compare with.")
+    if emulsion:
+        truth = record_photo(truth, EMULSIONS[emulsion])
     if degraded:
         truth = degrade_photo(truth, zlib.crc32(own_name(name).encode(errors="surrogateescape")))
     return truth

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,7 @@ def measure_models(
     sheet_photos: int = 0,
     quiet: bool = True,
     frechet: bool = False,
+    emulsions: Sequence[str] = (),
 ) -> tuple[dict, list[list[np.ndarray]]]:
     """Measure models on photos; name on stderr what cannot be measured.
 
@@ -135,6 +137,7 @@ def measure_models(
         quiet: whether to leave out the progress bar.
         frechet: whether to measure FD-Lite0 too. Where its weights are not installed, a line on stderr says
             so, and the rest is measured.
+        emulsions: names for `emulsions.measure_emulsions`.
 
     Returns:
         Dict of what is worth keeping, for JSON; empty if no photo could be measured. And the rows of the
@@ -161,12 +164,18 @@ def measure_models(
             rows.append([pictures[label] for label in ("gray", *colorizers, "truth")])
     if not measured:
         return {}, []
+    by_emulsion = {}
+    if emulsions:
+        from nxap_color.evaluation.emulsions import measure_emulsions
+
+        by_emulsion = measure_emulsions(emulsions, names, colorizers, mean_ab, measured, degraded, quiet)
     report = {
         "source": Path(source).name,
         "degraded": degraded,
         "photos": len(measured),
         "mean_ab": list(mean_ab),
         "failed": failed,
+        "emulsions": by_emulsion,
         **_summarize_all(measured, groups, next(iter(colorizers)), pooled, sets.distances() if sets else {}),
     }
     return report, rows
@@ -218,6 +227,10 @@ def format_report(report: dict) -> str:
             continue
         interval = f"{gain:+.2f} dB ({low:+.2f} to {high:+.2f})"
         lines.append(f"PSNR of {first} over {other}, photo by photo: {interval}")
+    if report["emulsions"]:
+        from nxap_color.evaluation.emulsions import format_emulsions
+
+        lines += ["", format_emulsions(report["emulsions"])]
     for group, part in report["groups"].items():
         lines += ["", f"{part['photos']} photos of {group}", format_table(part["results"])]
     return "\n".join(lines)
@@ -268,3 +281,22 @@ def write_sheet(path: Path, rows: list[list[np.ndarray]]) -> None:
     """Write a contact sheet of rows as from `measure_models`, two of them side by side: they fit a page."""
     pairs = [first + second for first, second in zip(rows[::2], [*rows[1::2], []], strict=False)]
     write_photo(path, Photo(contact_sheet(pairs, SHEET_HEIGHT)), quality=85)
+
+
+def write_outputs(
+    report: dict,
+    rows: list[list[np.ndarray]],
+    json: Path | None = None,
+    csv: Path | None = None,
+    sheet: Path | None = None,
+) -> list[Path]:
+    """Write what `measure_models` returns into those files that are named; return these."""
+    if json:
+        write_json(json, report)
+    if csv:
+        from nxap_color.evaluation.photos import write_csv
+
+        write_csv(csv, report["results"])
+    if rows:
+        write_sheet(sheet, rows)
+    return [path for path in (json, csv, sheet if rows else None) if path]

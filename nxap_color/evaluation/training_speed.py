@@ -55,11 +55,14 @@ def measure_training(config: TrainConfig, repeats: int = REPEATS) -> dict[str, f
     from nxap_color.training.trainer import build_model, compile_trainer, find_extractor
 
     extractor = find_extractor(config)
-    photos = load_photos(config.sources, config.validation, config.seed)
+    photos = load_photos(
+        config.sources, config.validation, config.seed, config.balance, config.min_colorfulness
+    )
     data.require_usable(photos)
     batches = data.training_batches(
-        photos, config.crop_size, config.batch_size, 10**6, config.seed, 0, config.degraded, config.min_crop
-    )
+        photos, config.crop_size, config.batch_size, 10**6, config.seed,
+        degraded=config.degraded, min_crop=config.min_crop, emulsions=config.emulsions,
+    )  # fmt: skip
     fetch = iter(batches).__next__
     rates = {"pipeline": images_per_second(fetch, config.batch_size, repeats)}
     inputs, ab = fetch()

@@ -87,6 +87,20 @@ def group_in(source: str | Path, name: str) -> str:
     return inside.parts[0] if len(inside.parts) > 1 else "."
 
 
+def folder_of(source: str | Path, name: str) -> str:
+    """Return the folder that a photo lies in, as seen from `source`: "cats/tabby"; `source` itself if none.
+
+    Args:
+        source: folder, zip or photo, as in `list_photos`.
+        name: one of the names that `list_photos` gave.
+    """
+    container, member = _split(name)
+    if not member and Path(container) == Path(source):  # a single photo
+        return str(Path(source).parent)
+    inside = Path(member) if member else Path(container).relative_to(source)
+    return inside.parent.as_posix() if len(inside.parts) > 1 else str(source)
+
+
 def _split(name):
     """Split "ZIP::MEMBER" into (ZIP, MEMBER), a path into (path, ""); folders may have :: in their names."""
     container, _, member = name.partition(_MEMBER)

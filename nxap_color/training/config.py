@@ -15,6 +15,9 @@ EXTRACTOR_NAMES = ("inception_v3", "inception_resnet_v2", "efficientnet_lite0")
 LOSS_NAMES = ("huber", "mse", "moments", "bins")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
+# Photos below it teach grayness; an average photo has about 40.
+MIN_COLORFULNESS = 15.0
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -58,6 +61,7 @@ POSITIVE = Kind(int, lambda value: value > 0, "a whole number above 0")
 # The deepest feature map is 1/32 of the input.
 SIDE = Kind(int, lambda value: value > 0 and value % 32 == 0, "a multiple of 32")
 POSITIVE_NUMBER = Kind(float, lambda value: 0 < value < float("inf"), "a number above 0")
+NOT_BELOW_0 = Kind(float, lambda value: 0 <= value < float("inf"), "a number, 0 or above")
 SHARE = Kind(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 MOMENTUM = Kind(float, lambda value: 0 <= value < 1, "a number from 0 up to, but not, 1")
 CROP_SHARE = Kind(float, lambda value: 0.1 <= value <= 1, "a number from 0.1 to 1")
@@ -80,7 +84,8 @@ class TrainConfig:
     converted, so that `epochs="3"` is 3. To change a setting, use `dataclasses.replace`.
 
     Args:
-        sources: folder or zip of colour photos, a list of several, or "tfds:NAME".
+        sources: folder or zip of colour photos, a list of several, all with ":SHARE" or none, or
+            "tfds:NAME".
         **kwargs: see the fields.
 
     Raises:
@@ -93,7 +98,8 @@ class TrainConfig:
 
     sources: str | Path | Sequence[str | Path] = _option(
         dataclasses.MISSING,
-        "folder or zip of photos (several mix), or tfds:NAME",
+        "folder or zip of photos, or tfds:NAME. Several mix by their numbers of photos, or 3 to 1 as "
+        "PATH:3 PATH:1",
         kw_only=False,
         metavar="SOURCE",
         nargs="+",
@@ -128,8 +134,14 @@ class TrainConfig:
         metavar="NAME|FILE",
     )
     loss: str = _option("huber", "see nxap_color/losses.py", choices=LOSS_NAMES)
-    image_size: int = _option(128, "side of the crops in pixels, a multiple of 32", kind=SIDE)
-    batch_size: int = _option(32, "photos per step", kind=POSITIVE)
+    image_size: int = _option(
+        128,
+        "side of the crops in pixels, a multiple of 32; smaller photos are cut to what they have",
+        kind=SIDE,
+    )
+    batch_size: int = _option(
+        32, "photos per step; of smaller photos as many more as cost the same", kind=POSITIVE
+    )
     epochs: int = _option(10, "how often the validation photos are looked at", kind=POSITIVE)
     steps: int | None = _option(
         None, "steps per epoch; without this option one pass over the photos", kind=POSITIVE
@@ -151,6 +163,19 @@ class TrainConfig:
         metavar="M",
     )
     min_crop: float = _option(0.6, "smallest crop, as a share of the photo", kind=CROP_SHARE)
+    emulsions: float = _option(
+        0.0,
+        "share of crops in the grays of other emulsions and filters, such as plates blind to red",
+        kind=SHARE,
+    )
+    balance: float = _option(
+        0.0,
+        "how much folders are evened out, inside zips too: 0 photos count alike, 1 folders do",
+        kind=SHARE,
+    )
+    min_colorfulness: float = _option(
+        MIN_COLORFULNESS, "leave out photos with less colour (Hasler, Süsstrunk); 0: none", kind=NOT_BELOW_0
+    )
     validation: float = _option(0.02, "share of the photos kept for validation", kind=POSITIVE_NUMBER)
     seed: int = _option(0, "decides split, order, crops and initial weights", kind=ANY_WHOLE)
     distribute: bool = _option(False, "use all devices, of all processes that were started")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from nxap_color.extractors import BATCH_SIZE, Extractor
 from nxap_color.media.atomic import written_whole
+from nxap_color.training.drawing import split_shares
 from nxap_color.training.sources import PhotoSet
 
 FILE_PHOTOS = 512  # photos whose features go into one file
@@ -43,7 +44,7 @@ class PhotoFeatures:
         parts = [part for path in folder.glob("[!.]*.npz") if (part := _read(path))]
         known = {name for names, _ in parts for name in names}
         before, total = len(known), photos.num_train + photos.num_validation
-        everything = photos.train(0).concatenate(photos.validation) if before < total else ()
+        everything = photos.everything if before < total else ()
         bar = tqdm(everything, total=total, desc=f"features of {extractor.name}", unit="photo", disable=None)
         new = ((name.numpy(), rgb.numpy()) for name, rgb in bar if name.numpy() not in known)
         while some := list(_find(extractor, new)):
@@ -108,5 +109,6 @@ def cache_name(extractor: Extractor, photos: PhotoSet, sources: list[str]) -> st
     Returns:
         A name such as "features-inception_v3-1b7e33d0".
     """
-    exactly = f"{extractor.digest} {photos.digest} {sorted(map(str, sources))}"
+    paths, _ = split_shares(sources)  # shares change how often photos are drawn, not what they show
+    exactly = f"{extractor.digest} {photos.digest} {sorted(paths)}"
     return f"features-{extractor.name}-{zlib.crc32(exactly.encode(errors='surrogateescape')):08x}"

@@ -15,7 +15,9 @@ import tensorflow as tf
 from nxap_color.downloads import has_internet
 from nxap_color.errors import PhotoError, UserError
 from nxap_color.images import to_uint8
-from nxap_color.media.collections import list_photos, own_name, photo_size, read_listed
+from nxap_color.media.collections import folder_of, list_photos, own_name, photo_size, read_listed
+from nxap_color.training.config import MIN_COLORFULNESS
+from nxap_color.training.drawing import draw, split_shares, weigh
 
 TFDS_PREFIX = "tfds:"
 TFDS_SHUFFLE = 2048  # photos, still compressed, that are mixed at a time
@@ -26,13 +28,17 @@ class PhotoSet:
     """A data set: photos to train and photos to validate on, none in both.
 
     Attributes:
-        train: function epoch -> `tf.data.Dataset` of one pass, in an order that depends on the epoch.
-        validation: `tf.data.Dataset` of one pass, always in the same order. Both yield (name, rgb),
+        train: function epoch -> `tf.data.Dataset` of one epoch, in an order that depends on the epoch. With
+            shares or balance it has some photos several times, and others not.
+        validation: `tf.data.Dataset` of one pass, always in the same order.
+        everything: `tf.data.Dataset` of one pass over all photos of both parts. All three yield (name, rgb),
             rgb uint8 (H, W, 3) of any size, or (0, 0, 3) for a file that could not be read.
         num_train: number of training photos, including broken and gray ones.
         num_validation: the same for validation.
         digest: stands for the exact set of files; runs with the same digest saw the same data.
-        skipped: names of what was left out so far, under "broken" and "gray".
+        min_colorfulness: photos below it (`metrics.colorfulness`) are left out.
+        skipped: names of what was left out so far, under "broken", "gray" and "pale".
+        usable: hashes of the names of photos that were found to have enough colour.
 
     Raises:
         UserError: if one of the two parts is empty.
@@ -40,10 +46,15 @@ class PhotoSet:
 
     train: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
+    everything: tf.data.Dataset
     num_train: int
     num_validation: int
     digest: str
-    skipped: dict[str, set[str]] = field(default_factory=lambda: {"broken": set(), "gray": set()})
+    min_colorfulness: float = MIN_COLORFULNESS
+    skipped: dict[str, set[str]] = field(
+        default_factory=lambda: {reason: set() for reason in ("broken", "gray", "pale")}
+    )
+    usable: set[int] = field(default_factory=set)
 
     def __post_init__(self):
         if not self.num_train or not self.num_validation:
@@ -54,48 +65,73 @@ class PhotoSet:
             )
 
 
-def load_photos(sources: Sequence[str | Path], validation_fraction: float = 0.02, seed: int = 0) -> PhotoSet:
+def load_photos(
+    sources: Sequence[str | Path],
+    validation_fraction: float = 0.02,
+    seed: int = 0,
+    balance: float = 0.0,
+    min_colorfulness: float = MIN_COLORFULNESS,
+) -> PhotoSet:
     """Open colour photos and split them into training and validation.
 
     Args:
         sources: folders (searched recursively), zips and single photos, which are mixed; or one "tfds:NAME",
-            a name of tensorflow-datasets, downloaded on first use.
+            a name of tensorflow-datasets, downloaded on first use. Each but the latter may end in ":SHARE":
+            photos of "a.zip:3" and "b:1" are drawn 3 to 1, however many there are.
         validation_fraction: in (0, 1), the share kept for validation. A hash of a photo's own name (with
             tensorflow-datasets, of its number) and the seed decides its side, so that adding photos moves
             no other.
         seed: whole number; decides the split and the order.
+        balance: in [0, 1], how much the folders that photos lie in are evened out: one of n training photos
+            counts as n ** (1 - balance). Shares and balance leave the validation as it is.
+        min_colorfulness: photos with less colour (`metrics.colorfulness`) are left out.
 
     Raises:
-        UserError: if there are too few photos to split, a source is missing or none of the above, or
-            tensorflow-datasets would have to download without internet.
+        UserError: if there are too few photos to split, a source is missing or none of the above, only some
+            have a share, or tensorflow-datasets would have to download without internet.
     """
     _leave_gpus_to_keras()
     if len(sources) == 1 and str(sources[0]).startswith(TFDS_PREFIX):
+        if balance:
+            raise UserError("--balance evens out folders, which the data sets of tensorflow-datasets lack.")
         builder = find_tfds(str(sources[0]).removeprefix(TFDS_PREFIX))
-        return photos_of_builder(builder, validation_fraction, seed)
-    names = sorted({name for source in sources for name in list_photos(source)})
+        return photos_of_builder(builder, validation_fraction, seed, min_colorfulness)
+    paths, shares = split_shares(sources)
+    origins = {}
+    for number, path in enumerate(paths):
+        for name in list_photos(path):
+            origins.setdefault(name, (number, folder_of(path, name)))
+    names = sorted(origins)
     hashes = {name: _hash(own_name(name), seed) for name in names}
     train = [name for name in names if hashes[name] >= validation_fraction]
     # In the order of the hash, since neighbours in a folder are alike and sample pictures show the first.
     validation = sorted(set(names) - set(train), key=hashes.get)
+    weights = weigh([origins[name] for name in train], shares, balance)
+    encoded = _encode(train)
 
-    # As bytes: names in an old archive are not always UTF-8.
-    encoded = [os.fsencode(name) for name in train]
+    def drawn(epoch):
+        order = tf.numpy_function(lambda epoch: draw(weights, seed, int(epoch)), (epoch,), tf.int64)
+        return _open(tf.gather(encoded, tf.ensure_shape(order, (None,))))
 
-    def shuffled(epoch):
-        order = tf.random.experimental.stateless_shuffle(encoded, seed=(seed, epoch))
-        return tf.data.Dataset.from_tensor_slices(order).map(_read, num_parallel_calls=tf.data.AUTOTUNE)
-
-    ordered = tf.data.Dataset.from_tensor_slices(
-        tf.constant([os.fsencode(name) for name in validation], tf.string)
-    )
     return PhotoSet(
-        train=shuffled,
-        validation=ordered.map(_read, num_parallel_calls=tf.data.AUTOTUNE),
+        train=drawn,
+        validation=_open(_encode(validation)),
+        everything=_open(_encode(train + validation)),
         num_train=len(train),
         num_validation=len(validation),
         digest=_digest(f"{own_name(name)} {photo_size(name)}" for name in names),
+        min_colorfulness=min_colorfulness,
     )
+
+
+def _encode(names):
+    """Names -> string tensor; as bytes, since names in an old archive are not always UTF-8."""
+    return tf.constant([os.fsencode(name) for name in names], tf.string)
+
+
+def _open(names):
+    """String tensor -> data set of (name, rgb)."""
+    return tf.data.Dataset.from_tensor_slices(names).map(_read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _leave_gpus_to_keras() -> None:
@@ -140,13 +176,18 @@ def find_tfds(name: str) -> Any:
     return builder
 
 
-def photos_of_builder(builder: Any, validation_fraction: float = 0.02, seed: int = 0) -> PhotoSet:
+def photos_of_builder(
+    builder: Any,
+    validation_fraction: float = 0.02,
+    seed: int = 0,
+    min_colorfulness: float = MIN_COLORFULNESS,
+) -> PhotoSet:
     """Split the photos of a tensorflow-datasets builder in two: those of its "train" split, if it has one.
 
     Args:
         builder: a prepared builder with a colour image among its features, for example of
             `tfds.folder_dataset.ImageFolder`.
-        validation_fraction, seed: as in `load_photos`.
+        validation_fraction, seed, min_colorfulness: as in `load_photos`.
 
     Raises:
         UserError: if the data set has no colour photos, or too few.
@@ -185,9 +226,11 @@ def photos_of_builder(builder: Any, validation_fraction: float = 0.02, seed: int
     return PhotoSet(
         train=shuffled,
         validation=part(True).map(decode, num_parallel_calls=tf.data.AUTOTUNE),
+        everything=part(False).concatenate(part(True)).map(decode, num_parallel_calls=tf.data.AUTOTUNE),
         num_train=int((~sides).sum()),
         num_validation=int(sides.sum()),
         digest=_digest([f"{builder.info.full_name} {count}"]),
+        min_colorfulness=min_colorfulness,
     )
 
 

@@ -72,7 +72,9 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
     with world.scope():
         model = build_model(config, extractor)
     origins = _find_origins(config, extractor)
-    photos = load_photos(config.sources, config.validation, config.seed)
+    photos = load_photos(
+        config.sources, config.validation, config.seed, config.balance, config.min_colorfulness
+    )
     data.require_usable(photos)
     world.require_same(photos=photos.digest)
     if not config.resume:  # only now, since it clears what an earlier run left
@@ -81,10 +83,8 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
     steps = config.steps or max(1, photos.num_train // config.batch_size)
     features = _find_features(config, extractor, photos, steps, world) if extractor else None
     crops = photos, config.crop_size, config.batch_size
-    damage = config.degraded, config.min_crop
-    batches = data.training_batches(
-        *crops, steps, config.seed, first_epoch, *damage, features, hints=config.hints
-    )
+    choices = config.degraded, config.min_crop, features, config.emulsions, world.devices, config.hints
+    batches = data.training_batches(*crops, steps, config.seed, first_epoch, *choices)
     validation = data.validation_batches(*crops, features, config.hints)
     # For the colours of the photos, which have to be the same ones after a stop.
     from_the_start = data.training_batches(*crops, steps, config.seed)

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
+from nxap_color.degrade import EMULSIONS, record_photo
 from nxap_color.evaluate import main
 from nxap_color.evaluation.photos import methods
 
@@ -168,6 +169,39 @@ def test_degraded_photos_are_measured_in_their_own_tones(photo_folder, tiny_mode
     assert psnr[0] != psnr[1] == psnr[2]
     assert psnr[1] == pytest.approx(psnr[0], abs=1.5)
     assert "12 photos of" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_the_gain_over_gray_is_measured_by_emulsion(photo_folder, tiny_model_file, tmp_path, capsys):
+    path, folder = tmp_path / "report.json", photo_folder / "more"
+    args = [str(folder), "--model", str(tiny_model_file), "--json", str(path), "--quiet"]
+    assert main([*args, "--emulsion", "all"]) == 0
+    report = json.loads(path.read_text())
+    gains = report["emulsions"]
+    assert list(gains) == ["luma", *EMULSIONS]
+    results = report["results"]
+    assert gains["luma"]["mean ab"][0] == pytest.approx(results["mean ab"]["psnr"] - results["gray"]["psnr"])
+    for photo in sorted(folder.iterdir()):  # the gain on photos stored as that emulsion saw them
+        with Image.open(photo) as opened:
+            seen = record_photo(np.asarray(opened.convert("RGB")), EMULSIONS["blue-sensitive"])
+        Image.fromarray(seen).save(photo.with_suffix(".png"))
+        photo.unlink()
+    lines = capsys.readouterr().out.splitlines()
+    heading = next(line for line in lines if line.startswith("gain over gray"))
+    assert heading.split()[-6:] == ["luma", *EMULSIONS]
+    assert main(args) == 0
+    results = json.loads(path.read_text())["results"]
+    for label in ("mean ab", str(tiny_model_file)):
+        psnr = results[label]["psnr"] - results["gray"]["psnr"]
+        gain, low, high = gains["blue-sensitive"][label]
+        assert gain == pytest.approx(psnr, abs=1e-6) and low <= gain <= high
+        shown = next(line for line in lines[lines.index(heading) :] if line.startswith(label))
+        assert shown.split()[-4] == f"{gain:+.2f}"
+
+
+def test_an_emulsion_that_is_none_is_named(photo_folder, capsys):
+    with pytest.raises(SystemExit):
+        main([str(photo_folder), "--emulsion", "collodion"])
+    assert "orthochromatic" in capsys.readouterr().err
 
 
 def test_a_broken_photo_is_named_and_the_others_measured(photo_folder, tiny_model_file, tmp_path, capsys):

@@ -32,6 +32,9 @@ SMALL |= {"steps": 2, "epochs": 1, "validation": 0.3}
         ({"encoder_rate": float("inf")}, "encoder_rate: expected a number above 0, received inf"),
         ({"degraded": 2}, "degraded: expected a number from 0 to 1, received 2"),
         ({"min_crop": 0.05}, "min_crop: expected a number from 0.1 to 1, received 0.05"),
+        ({"emulsions": 1.5}, "emulsions: expected a number from 0 to 1, received 1.5"),
+        ({"balance": -0.1}, "balance: expected a number from 0 to 1, received -0.1"),
+        ({"min_colorfulness": -1}, "min_colorfulness: expected a number, 0 or above, received -1"),
         ({"output": "model.h5"}, "ends in .keras, received model.h5"),
         ({"arch": "transformer"}, "arch: expected one of autoencoder, fusion, unet; received 'transformer'"),
         ({"extractor": "vgg"}, "extractor: expected one of inception_v3, .*, none; received 'vgg'"),
@@ -88,9 +91,10 @@ def test_the_command_line_has_an_option_for_each_setting_with_its_default():
     assert parsed == {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     assert parsed == {
         "sources": ["photos"], "arch": "unet", "extractor": None, "extractor_weights": None,
-        "filters": None, "imagenet": False, "init": None, "freeze": 0, "average": [], "loss": "huber",
+        "filters": None, "hints": False, "queries": 0, "ema": 0.0, "imagenet": False, "init": None, "freeze": 0, "average": [], "loss": "huber",
         "image_size": 128, "batch_size": 32, "epochs": 10, "steps": None, "precision": "float32",
-        "learning_rate": 8e-4, "encoder_rate": None, "degraded": 0.5, "min_crop": 0.6, "validation": 0.02,
+        "learning_rate": 8e-4, "encoder_rate": None, "degraded": 0.5, "min_crop": 0.6, "emulsions": 0.0,
+        "balance": 0.0, "min_colorfulness": 15.0, "validation": 0.02,
         "seed": 0, "distribute": False, "sample_every": 5, "output": config.output, "keras_only": False,
         "resume": False, "overwrite": False,
     }  # fmt: skip

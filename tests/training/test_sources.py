@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from nxap_color.errors import PhotoError, UserError
-from nxap_color.media.collections import list_photos, own_name, read_listed
+from nxap_color.media.collections import folder_of, list_photos, own_name, read_listed
 from nxap_color.media.photos import read_photo
 from nxap_color.training.sources import find_tfds, load_photos, photos_of_builder
 
@@ -128,6 +128,58 @@ def test_every_epoch_has_its_own_order(photo_folder):
     photos = load_photos([photo_folder], 0.3)
     assert names(photos.train(0)) != names(photos.train(1))
     assert sorted(names(photos.train(0))) == sorted(names(photos.train(1)))
+
+
+def folders_of(numbers, parent):
+    """Folders of small photos: from name to how many."""
+    for folder, number in numbers.items():
+        (parent / folder).mkdir(parents=True)
+        for index in range(number):
+            Image.effect_noise((9, 9), 60).convert("RGB").save(parent / folder / f"{folder}{index}.png")
+
+
+def test_shares_say_how_often_the_photos_of_sources_are_drawn(tmp_path):
+    folders_of({"a": 8, "b": 60}, tmp_path)
+    photos = load_photos([f"{tmp_path / 'a'}:3", f"{tmp_path / 'b'}:1"], 0.3)
+    drawn, validation = names(photos.train(0)), names(photos.validation)
+    from_a = sum(Path(name).parent.name == "a" for name in drawn)
+    assert from_a == pytest.approx(0.75 * photos.num_train, abs=1)
+    assert len(set(validation)) == len(validation) == photos.num_validation
+    assert sorted(names(photos.everything)) == sorted(set(list_photos(tmp_path)))
+    plain = load_photos([tmp_path / "a", tmp_path / "b"], 0.3)
+    assert (plain.digest, names(plain.validation)) == (photos.digest, validation)
+
+
+def test_balance_evens_out_folders_also_inside_zips(tmp_path):
+    folders_of({"few": 6, "many": 60}, tmp_path / "photos")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        for photo in (tmp_path / "photos").rglob("*.png"):
+            file.write(photo, photo.relative_to(tmp_path))
+    for source in (tmp_path / "photos", tmp_path / "photos.zip"):
+        photos = load_photos([source], 0.2, balance=1)
+        few = sum("few" in Path(name).name for name in names(photos.train(0)))
+        assert few == pytest.approx(0.5 * photos.num_train, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("a.jpg", "."), ("cats/a.jpg", "cats"), ("cats/tabby/a.jpg", "cats/tabby")]
+)
+def test_the_folder_of_a_photo_is_that_seen_from_its_source(photo_folder, tmp_path, name, folder):
+    (tmp_path / "in" / name).parent.mkdir(parents=True)
+    (photo_folder / "cat.jpg").rename(tmp_path / "in" / name)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.write(tmp_path / "in" / name, name)
+    for source in (tmp_path / "in", tmp_path / "x.zip"):
+        (listed,) = list_photos(source)
+        assert folder_of(source, listed) == (str(source) if folder == "." else folder)
+    assert folder_of(tmp_path / "in" / name, str(tmp_path / "in" / name)) == str(
+        (tmp_path / "in" / name).parent
+    )
+
+
+def test_balance_needs_folders():
+    with pytest.raises(UserError, match="evens out folders"):
+        load_photos(["tfds:tf_flowers"], balance=0.5)
 
 
 def test_the_digest_stands_for_the_files_not_for_where_they_lie(photo_folder, tmp_path):

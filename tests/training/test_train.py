@@ -49,7 +49,7 @@ def test_a_run_leaves_model_recipe_log_and_samples(photo_folder, tmp_path, capsy
     recipe = json.loads(output.with_suffix(".json").read_text())
     assert recipe["arguments"]["source"] == [str(photo_folder)] and recipe["arguments"]["seed"] == 0
     assert recipe["data"]["train"] + recipe["data"]["validation"] == 12
-    assert recipe["data"]["left_out"] == {"broken": 0, "gray": 0}
+    assert recipe["data"]["left_out"] == {"broken": 0, "gray": 0, "pale": 0}
     assert recipe["network_size"] == 48 and recipe["steps"] == 4
     assert recipe["versions"]["keras"] == keras.__version__
     log = log_of(output)
