@@ -31,7 +31,7 @@ def resample(inputs: Tensor, size: tuple, steps: tuple) -> Tensor:
 
 
 def _weights(size, length, step, dtype):
-    """Weights (size, length) of the pixels of a line in those of another, each of which spans `step` of them."""
+    """Weights (size, length) of the pixels of a line in those of another, each as long as `step` of them."""
     size, length, step = (ops.cast(number, "float32") for number in (size, length, step))
     centres = (ops.arange(size) + 0.5) * step - 0.5
     distances = ops.abs(centres[:, None] - ops.arange(length))

@@ -67,6 +67,7 @@ def test_fused_features_decide_the_colour_of_the_same_gray(tiny_extractor):
     keras.utils.set_random_seed(0)
     model = models.build_fusion(tiny_extractor, filters=8)
     model.compile(keras.optimizers.Adam(1e-2), "mse")
+    model.optimizer.build(model.trainable_variables)
     lightness = np.zeros((2, 32, 32, 1), "float32")
     features = np.float32([[100, 0, 0, 1], [90, 0, 0, 1]])  # far from mean 0 and deviation 1
     ab = np.float32([[0.4, 0.1], [-0.2, -0.3]])[:, None, None].repeat(16, axis=1).repeat(16, axis=2)
