@@ -1,9 +1,12 @@
 """Fixtures: small colour photos, made from the samples in data/, and a tiny real model."""
 
+import gc
 import json
 import os
 import shutil
 
+# TensorFlow's graphs are millions of objects, through which the collector would go again and again.
+gc.set_threshold(200_000, 20, 20)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each, or they wait for each other
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
