@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 
-# TensorFlow's graphs are millions of objects, through which the collector would go again and again.
-gc.set_threshold(200_000, 20, 20)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each, or they wait for each other
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
@@ -22,6 +20,9 @@ from PIL import Image
 from nxap_color import models
 from nxap_color.extractors import Extractor
 from nxap_color.training.exporting import export_beside
+
+# TensorFlow's graphs are millions of objects, through which the collector would go again and again.
+gc.set_threshold(200_000, 20, 20)
 
 PROJECT = Path(__file__).resolve().parent.parent
 _NAMES = ("astronaut", "bee", "cat", "chickens", "citrus-fruits", "coffee", "dahlia", "dandelions", "dog")
