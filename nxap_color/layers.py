@@ -32,9 +32,9 @@ def resample(inputs: Tensor, size: tuple, steps: tuple) -> Tensor:
 
 def _weights(size, length, step, dtype):
     """Weights (size, length) of the pixels of a line in those of another, each as long as `step` of them."""
-    size, length, step = (ops.cast(number, "float32") for number in (size, length, step))
-    centres = (ops.arange(size) + 0.5) * step - 0.5
-    distances = ops.abs(centres[:, None] - ops.arange(length))
+    step = ops.cast(step, "float32")
+    centres = (ops.arange(size, dtype="float32") + 0.5) * step - 0.5
+    distances = ops.abs(centres[:, None] - ops.arange(length, dtype="float32"))
     weights = ops.relu(1.0 - distances / ops.maximum(step, 1.0))
     return ops.cast(weights / ops.sum(weights, axis=1, keepdims=True), dtype)
 
