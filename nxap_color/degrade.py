@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from skimage.filters import gaussian
 
 from nxap_color import color
 
@@ -52,9 +51,14 @@ def record_photo(rgb: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     Returns:
         uint8 array (H, W, 3), sRGB; colours that do not exist at the new lightness have lost chroma.
     """
-    _, ab = color.split_lightness_ab(rgb.astype("float32") / 255.0)
-    recorded = color.join_lightness_ab(record(rgb.astype("float32") / 255.0, weights), ab)
-    return np.uint8(np.rint(255.0 * recorded))
+    return _with_lightness(rgb, lambda rgb, _: record(rgb, weights))
+
+
+def _with_lightness(rgb, find):
+    """Give a uint8 photo the lightness that `find` makes of its rgb in [0, 1] and its own lightness."""
+    rgb = rgb.astype("float32") / 255.0
+    lightness, ab = color.split_lightness_ab(rgb)
+    return np.uint8(np.rint(255.0 * color.join_lightness_ab(find(rgb, lightness), ab)))
 
 
 def draw_emulsion(seed: int | Sequence[int]) -> np.ndarray:
@@ -104,9 +108,7 @@ def degrade_photo(rgb: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     Returns:
         uint8 array (H, W, 3), sRGB; colours that do not exist at the new lightness have lost chroma.
     """
-    lightness, ab = color.split_lightness_ab(rgb.astype("float32") / 255.0)
-    degraded = color.join_lightness_ab(degrade(lightness, seed), ab)
-    return np.uint8(np.rint(255.0 * degraded))
+    return _with_lightness(rgb, lambda _, lightness: degrade(lightness, seed))
 
 
 def _vignette(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +119,7 @@ def _vignette(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndar
 
 def _blur(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """Blur by a Gaussian of 0.2 to 1.2 % of the side: 0.4 to 2.3 pixels at 192."""
-    return gaussian(tones, rng.uniform(0.002, 0.012) * side, mode="nearest")
+    return _smooth(tones, rng.uniform(0.002, 0.012) * side)
 
 
 def _fade_or_crush(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -129,8 +131,15 @@ def _fade_or_crush(tones: np.ndarray, side: int, rng: np.random.Generator) -> np
 def _grain(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """Add noise of 1 to 8 % of white, in lumps that survive when the photo is shrunk."""
     strength, lump = rng.uniform(0.01, 0.08), rng.uniform(0.001, 0.006) * side
-    noise = gaussian(rng.standard_normal(tones.shape), lump)
+    noise = _smooth(rng.standard_normal(tones.shape), lump)
     return tones + strength * noise / (noise.std() or 1.0)  # one pixel has no deviation
+
+
+def _smooth(values, deviation):
+    """Blur an array (H, W) by a Gaussian of a standard deviation in pixels."""
+    from skimage.filters import gaussian  # here: it takes half a second, and parsers only list `EMULSIONS`
+
+    return gaussian(values, deviation, mode="nearest")
 
 
 def _compress(tones: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:

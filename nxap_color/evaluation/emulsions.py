@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from nxap_color.degrade import EMULSIONS
 from nxap_color.evaluation.photos import Figures, measure_photos, psnr_gains
+from nxap_color.evaluation.vividness import BASELINES
 
 if TYPE_CHECKING:
     from nxap_color.colorizer import Colorizer
@@ -45,9 +46,9 @@ def measure_emulsions(
         shown = bar(names, desc=emulsion)
         found = measure_photos(shown, colorizers, mean_ab, degraded=degraded, emulsion=emulsion)
         figures[emulsion] = [of_photo for _, of_photo, _ in found]
-    labels = [label for label in as_they_are[0] if label != "gray"]
+    labels = [label for label in as_they_are[0] if label != BASELINES[0]]
     return {
-        emulsion: {label: psnr_gains(measured, label)["gray"] for label in labels}
+        emulsion: {label: psnr_gains(measured, label)[BASELINES[0]] for label in labels}
         for emulsion, measured in figures.items()
     }
 
