@@ -17,6 +17,9 @@ from nxap_color.errors import UserError
 
 EXTRACTOR_WEIGHTS_HELP = "file of weights for the frozen network whose features the model fuses, if it does"
 
+# The signals that asked this process to end, first to last.
+_stops: list[int] = []
+
 
 def run(
     work: Callable[[argparse.Namespace], int | None],
@@ -129,7 +132,9 @@ def log_held_back() -> Iterator[None]:
             os.dup2(held_back.fileno(), descriptor)
         try:
             yield
-        except Exception:  # but not where the user stops it
+        except Exception:
+            if _stops:  # what libraries say of a stop in their midst
+                raise
             held_back.seek(0)
             os.write(kept[2], held_back.read())
             raise
@@ -143,19 +148,29 @@ def log_held_back() -> Iterator[None]:
 def ends_politely() -> Iterator[None]:
     """Let a request to end (SIGTERM; SIGHUP of a terminal that closes) act like Ctrl-C: all is tidied up.
 
+    After any of them, whatever a library makes of the interrupt in its midst is a KeyboardInterrupt, too.
+
     Raises:
         KeyboardInterrupt: with the number of the signal, if it came.
     """
 
     def stop(number: int, _: object) -> None:
+        _stops.append(number)
         raise KeyboardInterrupt(number)
 
-    numbers = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]  # Windows has no SIGHUP
+    numbers = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it is to be ignored
+        numbers.add(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
-        numbers = []  # only a main thread may set handlers
+        numbers = set()  # only a main thread may set handlers
+    _stops.clear()
     former = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
+    except Exception as error:
+        if _stops:
+            raise KeyboardInterrupt(_stops[0]) from error
+        raise
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -61,6 +61,25 @@ def test_what_is_done_is_said_when_it_is_stopped(stop, status, stopped, capsys):
     assert capsys.readouterr() == ("", "stopped; 3 done\n")
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_that_a_library_takes_for_a_fault_is_a_stop(number, status, capfd):
+    """As TensorFlow's tracing does, whose clean-up fails on what the interrupt left half done."""
+
+    def work(_):
+        with log_held_back():
+            subprocess.run([sys.executable, "-c", "print('from native code')"], check=True)
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt:
+                raise AttributeError("'SymbolicTensor' object has no attribute") from None
+
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert run_with(work, stopped="stopped; 3 done") == status
+    assert capfd.readouterr() == ("", "stopped; 3 done\n")
+    assert signal.signal(signal.SIGINT, former) is signal.default_int_handler
+    assert run_with(fails_with(ValueError())) == 1  # the stop before is none of its business
+
+
 def test_wrong_usage_exits_with_2(capsys):
     with pytest.raises(SystemExit) as stop:
         run_with(lambda args: 0, "--colour")
