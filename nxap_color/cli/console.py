@@ -100,6 +100,9 @@ def start_quietly(prepare: Callable[[], object] | None = None) -> None:
 
     require_keras()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow leaves it off on processors without AVX-512, where a training step of the U-Net takes a
+    # quarter less time with it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # no advice on tracing, when models are many
     with doing("starting Keras"), log_held_back():
         import keras

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nxap_color.cli.console import log_held_back
 from nxap_color.errors import DocumentError
 from nxap_color.media.atomic import written_whole
 
@@ -98,7 +99,8 @@ def run_notebook(path: Path) -> "NotebookNode":
         extra_arguments=["--log-level=ERROR"],  # nothing about how the kernel is reached
     )
     try:
-        _execute(client)
+        with log_held_back():  # a kernel that is stopped may complain about it
+            _execute(client)
     except CellExecutionError as error:
         reason = f"{error.ename}: {error.evalue}"
         raise DocumentError(
