@@ -319,8 +319,8 @@ class Colorizer:
         looks is the safer answer.
 
         Args:
-            inputs: list of dicts as from `network_input`, sizes may differ; with "hints", float32 array (h, w,
-                3) as from `guidance.draw_hints`, for a network that takes them, or without.
+            inputs: list of dicts as from `network_input`, sizes may differ; for a network that takes them
+                with "hints", float32 array (h, w, 3) as from `guidance.draw_hints`, or without.
             mirrored: whether to look at the mirror images, too, in twice the time. Pictures are mirrored;
                 vectors are those of the photo as it is, as they are for mirrored crops in training.
 

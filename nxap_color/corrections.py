@@ -1,4 +1,4 @@
-"""Keep to colour hints: what the network misses is corrected, broadly at its size and exactly at full size."""
+"""Keep to colour hints: correct what the network misses, broadly at its size and exactly at full size."""
 
 from collections.abc import Sequence
 

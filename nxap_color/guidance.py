@@ -22,6 +22,7 @@ from nxap_color.scribbles import find_strokes, require_aspect
 # The side of a hint that does not say how far it goes, as a share of the photo's shorter side.
 HINT_SIDE = 0.02
 
+
 @dataclass(frozen=True)
 class Hint:
     """A place of a photo whose colour is known.
@@ -176,9 +177,7 @@ def parse_hint(text: str) -> Hint:
     """
     parts = text.split(",", 2)
     if len(parts) < 3:
-        raise HintError(
-            f"A hint is X,Y,COLOUR, such as 120,88,#8c2f2b or 40%,55%,green; received {text!r}."
-        )
+        raise HintError(f"A hint is X,Y,COLOUR, such as 120,88,#8c2f2b or 40%,55%,green; received {text!r}.")
     return Hint(*parts)
 
 

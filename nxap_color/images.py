@@ -40,10 +40,18 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
-def over_strips(work: Callable[[slice], object], height: int, width: int) -> None:
-    """Call a function with each of the `strips` of a picture, on all processors that OpenCV may use."""
-    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
-        for _ in pool.map(work, strips(height, width)):  # which raises what the function raises
+def share_strips(work: Callable[[Iterator[slice]], object], height: int, width: int) -> None:
+    """Share the `strips` of a picture between threads, one for each processor that OpenCV may use.
+
+    Args:
+        work: function that works through an iterator of slices of rows; others take from the same one. What
+            it needs for a strip it can set aside once: fresh memory costs more than what is done to it.
+        height, width: pixels of the picture.
+    """
+    left = iter(list(strips(height, width)))  # a list's iterator may be shared, a generator may not
+    threads = max(1, cv2.getNumThreads())
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, [left] * threads):  # which raises what the function raises
             pass
 
 
@@ -72,13 +80,16 @@ def _resize(pixels, size):
     return np.stack([np.asarray(channel) for channel in resized], axis=-1)
 
 
-def enlarge(grid: np.ndarray, size: tuple[int, int], rows: slice) -> np.ndarray:
+def enlarge(
+    grid: np.ndarray, size: tuple[int, int], rows: slice, out: np.ndarray | None = None
+) -> np.ndarray:
     """Resize a small picture of one channel bilinearly, and return some rows of the result.
 
     Args:
         grid: float32 array (h, w).
         size: (H, W) of the whole result.
         rows: slice of its rows.
+        out: float32 array (rows, W) to write to; None for a new one.
 
     Returns:
         float32 array (rows, W).
@@ -86,7 +97,7 @@ def enlarge(grid: np.ndarray, size: tuple[int, int], rows: slice) -> np.ndarray:
     above, below, weights = bilinear(np.arange(rows.start, rows.stop), size[0], len(grid))
     weights = weights[:, None]
     tall = (1.0 - weights) * grid[above] + weights * grid[below]
-    return cv2.resize(tall, (size[1], len(tall)))
+    return cv2.resize(tall, (size[1], len(tall)), dst=out)
 
 
 def bilinear(places: np.ndarray, length: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ def likely_colours(prepared: Prepared, where: Hint, answers: Sequence[np.ndarray
     Args:
         prepared: `Prepared`.
         where: `Hint` whose place is meant.
-        answers: the network's answers, float32 arrays (h, w, 2), ab units; the first is the one it is sure of.
+        answers: the network's answers, float32 arrays (h, w, 2), ab units; the first one is the safest.
         count: how many at most.
 
     Returns:

@@ -60,7 +60,7 @@ def find_strokes(path: str | Path, layer: Photo) -> list[tuple[float, float, tup
     opaque = np.ones(layer.rgb.shape[:2], bool) if layer.alpha is None else layer.alpha > _middle(layer.alpha)
     if opaque.all():
         raise HintError(
-            f"The scribbles '{path}' are opaque everywhere; draw on a transparent layer, in PNG, WebP or TIFF."
+            f"The scribbles '{path}' have no transparency: use a transparent layer, in PNG, WebP or TIFF."
         )
     if not opaque.any():
         raise HintError(f"The scribbles '{path}' are empty: no pixel is opaque.")

@@ -5,6 +5,8 @@ network; here is the same computation for what comes after one, in strips that b
 the two within 1e-3 ab units of each other.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -54,19 +56,22 @@ def fit_colours(ab: np.ndarray, lightness: np.ndarray) -> np.ndarray:
     return np.float32(_window_mean(np.concatenate([slope, offset], axis=-1)))
 
 
-def colour_rows(fitted: np.ndarray, lightness: np.ndarray, rows: slice) -> list[np.ndarray]:
+def colour_rows(
+    fitted: np.ndarray, lightness: np.ndarray, rows: slice, out: Sequence[np.ndarray | None] = (None,) * 4
+) -> list[np.ndarray]:
     """Colour some rows of a photo.
 
     Args:
         fitted: float32 array (h, w, 4) as from `fit_colours`.
         lightness: float32 array (H, W) of the whole photo, L in [0, 100].
         rows: slice of its rows.
+        out: four float32 arrays (rows, W) to work in; None for new ones.
 
     Returns:
-        a and b, ab units, each a float32 array (rows, W).
+        a and b, ab units, each a float32 array (rows, W): the first two of `out`.
     """
     # Plane by plane, several times as fast in NumPy as all four together.
-    planes = [enlarge(fitted[..., channel], lightness.shape, rows) for channel in range(4)]
+    planes = [enlarge(fitted[..., part], lightness.shape, rows, out[part]) for part in range(4)]
     slopes, offsets = planes[:2], planes[2:]
     for slope, offset in zip(slopes, offsets, strict=True):
         slope *= lightness[rows]

@@ -190,7 +190,8 @@ def test_features_are_those_of_the_photo_at_its_own_size(fusing, tiny_extractor,
     np.testing.assert_allclose(given["tiny_features"], features, atol=1e-5)
     (ab,) = fusing.predict_ab([given])
     # One 8-bit step where the last bits of two runs of the network fall on both sides of a half.
-    assert np.abs(fusing.colorize(photo).astype(int) - fusing.merge(photo, ab)).max() <= 1
+    finished = fusing.finish(fusing.prepare(photo), ab)
+    assert np.abs(fusing.colorize(photo).astype(int) - finished).max() <= 1
     (other,) = fusing.predict_ab([{**given, "tiny_features": features + 1.0}])
     assert np.abs(other - ab).mean() > 0.1
 

@@ -6,7 +6,7 @@ from keras import ops
 from PIL import Image
 
 from nxap_color import images
-from nxap_color.colorizer import Colorizer
+from nxap_color.prepared import finish_photo, prepare_pixels
 
 
 def noise(*shape):
@@ -53,11 +53,13 @@ def test_whole_numbers_become_floats_of_their_range(dtype):
     np.testing.assert_array_equal(images.to_float(np.array([0, top], dtype)), [0.0, 1.0])
 
 
-def test_strips_leave_no_seams(tiny_model, sample_rgb):
+def test_strips_leave_no_seams(sample_rgb):
     """Strips of a photo on its side run along the other axis: a seam would be seen in one of the two."""
     photo = np.asarray(Image.fromarray(sample_rgb).resize(LARGE[::-1]))
     ab = np.float32(np.random.default_rng(0).normal(0.0, 20.0, (48, 36, 2)))
-    colorizer = Colorizer(tiny_model)
-    upright, lying = colorizer.merge(photo, ab), colorizer.merge(photo.swapaxes(0, 1), ab.swapaxes(0, 1))
+    upright, lying = (
+        finish_photo(prepare_pixels(pixels, colours.shape[:2]), colours)
+        for pixels, colours in ((photo, ab), (photo.swapaxes(0, 1), ab.swapaxes(0, 1)))
+    )
     assert np.abs(upright.astype(int) - lying.swapaxes(0, 1)).max() <= 1
     assert np.mean(upright != lying.swapaxes(0, 1)) < 1e-3
