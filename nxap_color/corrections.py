@@ -13,13 +13,13 @@ from nxap_color.upsampling import colours_at
 REACH = 0.06
 LIKENESS = 10.0
 _FAINT = 0.05  # weight at which a correction has fallen to a half
-_LEVEL = LIKENESS / 2.0  # L units between the lightnesses for which corrections are spread
+_LEVEL = LIKENESS / 4.0  # L units between the lightnesses for which corrections are spread
 
 # How far what is left at the very pixel is corrected at full size: to one pixel of the network's answer
 # beside it, and to so much other lightness, in L units, where the correction has fallen to nothing.
 PIXEL_LIKENESS = 20.0
-# What hints that contradict each other, at a fraction of a pixel's distance, are forgiven: a hundredth.
-_RIDGE = 0.01
+# Share of a correction that hints forgo, so that it stays small where two contradict each other side by side.
+_RIDGE = 0.001
 MIN_PIXEL_REACH = 2.0
 
 # A share of the chroma asked for below which a colour is not the one that was meant.
