@@ -6,6 +6,7 @@ import numpy as np
 
 from nxap_color.color import AB_SCALE, clip_to_gamut
 from nxap_color.guidance import Hint, place
+from nxap_color.images import strips
 from nxap_color.upsampling import colours_at
 
 # How far what the network missed at a hint is corrected around it: over so much of the shorter side of its
@@ -21,6 +22,8 @@ PIXEL_LIKENESS = 20.0
 # Share of a correction that hints forgo, so that it stays small where two contradict each other side by side.
 _RIDGE = 0.001
 MIN_PIXEL_REACH = 2.0
+GOOD_ENOUGH = 0.05  # ab units that a pixel may still miss
+MAX_ROUNDS = 200
 
 # A share of the chroma asked for below which a colour is not the one that was meant.
 NOTABLE_LOSS = 0.9
@@ -93,13 +96,21 @@ class PixelCorrection:
         wanted = {_pixel(hint, lightness.shape): hint.ab for hint in hints}
         self.places = np.array(list(wanted))
         self.lightness = lightness
-        self.reach = max(MIN_PIXEL_REACH, *np.divide(lightness.shape, fitted.shape[:2]))
+        cell = max(of / length for of, length in zip(lightness.shape, fitted.shape[:2], strict=True))
+        self.reach = max(MIN_PIXEL_REACH, cell)  # no NumPy scalar, which would make float64 of all below
         self.levels = lightness[tuple(self.places.T)]
         missing = np.float32(list(wanted.values())) - colours_at(fitted, lightness, self.places)
-        down, across = (np.subtract.outer(side, side) for side in np.float32(self.places.T))
-        mutual = self._fall_off(down, across, np.subtract.outer(self.levels, self.levels))
-        mutual[np.diag_indices(len(mutual))] += _RIDGE
-        self.amounts = np.linalg.solve(mutual, missing)  # (n, 2), ab units
+        self.amounts = _solve(self._mutual(), missing)  # (n, 2), ab units
+
+    def _mutual(self):
+        """What hints weigh at the pixels of each other, float32 (n, n)."""
+        columns = np.float32([*self.places.T, self.levels])
+        count = len(self.places)
+        weights = np.empty((count, count), "float32")
+        for some in strips(count, count):
+            weights[some] = self._fall_off(*(column[some, None] - column for column in columns))
+        weights[np.diag_indices(count)] += _RIDGE
+        return weights
 
     def add_to(self, planes: Sequence[np.ndarray], rows: slice) -> None:
         """Correct some rows of a photo in place: a and b, ab units, each a float32 array (rows, W)."""
@@ -121,6 +132,24 @@ class PixelCorrection:
         squared = (down * down + across * across) * (1.0 / self.reach**2)
         squared = squared + lighter * lighter * np.float32(1.0 / PIXEL_LIKENESS**2)
         return np.maximum(1.0 - np.sqrt(squared, dtype="float32"), 0.0) ** 2
+
+
+def _solve(matrix, wanted):
+    """Solve matrix @ x = wanted, (n, n) and (n, 2) in ab units, by conjugate gradients.
+
+    As good as need be after a few rounds, where a direct solution takes seconds for thousands of hints.
+    """
+    found, rest, direction = np.zeros_like(wanted), wanted, wanted
+    power = (rest * rest).sum(axis=0)
+    for _ in range(MAX_ROUNDS):
+        if np.abs(rest).max() < GOOD_ENOUGH:
+            break
+        change = matrix @ direction
+        length = power / np.maximum((direction * change).sum(axis=0), 1e-12)
+        found, rest = found + length * direction, rest - length * change
+        former, power = power, (rest * rest).sum(axis=0)
+        direction = rest + power / np.maximum(former, 1e-12) * direction
+    return found
 
 
 def duller_hints(hints: Sequence[Hint], lightness: np.ndarray) -> list[Hint]:
