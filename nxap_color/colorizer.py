@@ -13,10 +13,11 @@ from nxap_color import color, errors, saved
 from nxap_color.corrections import correct_colours
 from nxap_color.guidance import Hint, draw_hints
 from nxap_color.images import shrink
+from nxap_color.inference import find_stride, fused_features, mirror_inputs, run_network
 from nxap_color.media.photos import read_photo
 from nxap_color.palette import likely_colours
 from nxap_color.prepared import Prepared, as_pixels, finish_photo, prepare_pixels
-from nxap_color.runtime import SIZE_MULTIPLE, Inputs, Network, from_keras, require_keras
+from nxap_color.runtime import Inputs, Network, from_keras, require_keras
 
 if TYPE_CHECKING:  # which brings Keras
     import keras
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # which brings Keras
 MAX_ASPECT = 8.0
 DEFAULT_NETWORK_SIZE = 192
 MAX_VIVIDNESS = 2.0
-BATCH_SIZE = 8
 
 
 class Colorizer:
@@ -73,7 +73,7 @@ class Colorizer:
         saved.require_colorization_network(network, network.name)
         _require_features(network, extractor)
         self.network = network
-        self.stride = _find_stride(network)
+        self.stride = find_stride(network)
         self.extractor = extractor
         self.network_size = network_size
         self.vividness = vividness
@@ -109,7 +109,7 @@ class Colorizer:
         """
         network, recipe = saved.load_network(name), saved.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
-        for fused in _fused_features(network):  # one at most
+        for fused in fused_features(network):  # one at most
             require_keras()
             from nxap_color import extractors  # which are Keras models
 
@@ -257,7 +257,7 @@ class Colorizer:
         Raises:
             errors.HintError: if the place lies outside the photo.
         """
-        looks = self._run([prepared.inputs, _mirror(prepared.inputs)])
+        looks = run_network(self.network, self.stride, [prepared.inputs, mirror_inputs(prepared.inputs)])
         one, other = (self.gain * color.AB_SCALE * ab for ab in (looks[0], looks[1][:, ::-1]))
         return likely_colours(prepared, Hint(x, y, "gray"), [(one + other) / 2.0, one, other], count)
 
@@ -331,36 +331,12 @@ class Colorizer:
             errors.ModelError: if the network answers NaN or infinity.
         """
         if not mirrored:
-            return [ab * color.AB_SCALE for ab in self._run(inputs)]
-        answers = self._run([*inputs, *(_mirror(given) for given in inputs)])
+            return [ab * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
+        answers = run_network(
+            self.network, self.stride, [*inputs, *(mirror_inputs(given) for given in inputs)]
+        )
         pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
         return [(ab + of_mirror[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, of_mirror in pairs]
-
-    def _run(self, inputs):
-        """Inputs as in `predict_ab` -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
-        padded = [self._complete({n: _pad(array) for n, array in given.items()}) for given in inputs]
-        shapes = [given["lightness"].shape for given in padded]
-        results = [None] * len(inputs)
-        for shape in sorted(set(shapes)):
-            members = [index for index, other in enumerate(shapes) if other == shape]
-            for start in range(0, len(members), BATCH_SIZE):
-                batch = members[start : start + BATCH_SIZE]
-                names = padded[batch[0]]
-                answers = self.network({n: np.stack([padded[index][n] for index in batch]) for n in names})
-                if not np.isfinite(answers).all():  # these would come out gray or black
-                    raise errors.ModelError(
-                        f"{self.network.name} answered NaN or infinity; the model file is damaged."
-                    )
-                for index, answer in zip(batch, answers, strict=True):
-                    height, width = (side // self.stride for side in inputs[index]["lightness"].shape[:2])
-                    results[index] = answer[:height, :width]
-        return results
-
-    def _complete(self, given):
-        """Add the input for colour hints, without any, for a network that takes them."""
-        if "hints" in self.network.inputs and "hints" not in given:
-            given["hints"] = np.zeros((*given["lightness"].shape[:2], 3), "float32")
-        return given
 
 
 @functools.cache
@@ -403,14 +379,9 @@ def _require_vividness(vividness):
         raise errors.UserError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
 
 
-def _fused_features(network):
-    """Dict from the name of each vector that a network takes to its length."""
-    return {name: shape[1] for name, shape in network.inputs.items() if len(shape) == 2}
-
-
 def _require_features(network, extractor):
     """Check, by name and length, that an extractor gives what a network takes."""
-    expected = _fused_features(network)
+    expected = fused_features(network)
     received = {extractor.name: extractor.num_features} if extractor else {}
     if expected != received:
         expected, received = (
@@ -420,28 +391,3 @@ def _require_features(network, extractor):
         raise errors.ExtractorError(
             f"{network.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
         )
-
-
-def _find_stride(network):
-    """How many times smaller than its input a network's answer is."""
-    sides = (1, 64, 64)  # a vector has no height and width
-    shapes = {name: (*sides[: len(shape) - 1], shape[-1]) for name, shape in network.inputs.items()}
-    answered = network.shape_of(shapes)[1]
-    if answered not in (64, 32, 16, 8, 4, 2):
-        raise errors.ModelError(
-            f"{network.name} answers {answered} pixels where it is given 64; expected a half or so."
-        )
-    return 64 // answered
-
-
-def _mirror(inputs):
-    """The inputs of a photo's mirror image; vectors stay as they are."""
-    return {name: array[:, ::-1] if array.ndim == 3 else array for name, array in inputs.items()}
-
-
-def _pad(array):
-    """Mirror the lower and right border of a picture until every network can halve it; vectors stay."""
-    if array.ndim != 3:
-        return array
-    missing = [-side % SIZE_MULTIPLE for side in array.shape[:2]]
-    return np.pad(array, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
