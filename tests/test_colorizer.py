@@ -9,9 +9,10 @@ from skimage.color import rgb2lab
 
 from nxap_color import color
 from nxap_color.colorizer import Colorizer, colorize
+from nxap_color.corrections import correct_colours
 from nxap_color.errors import ExtractorError, HintError, ModelError
 from nxap_color.extractors import Extractor
-from nxap_color.guidance import Hint
+from nxap_color.guidance import Hint, draw_hints
 from nxap_color.upsampling import upsample_guided
 
 
@@ -314,6 +315,17 @@ def test_clicked_pixels_get_their_colours_and_keep_their_lightness(guided, sampl
     misses = [np.hypot(*(result[place][1:] - ab)) for place, ab in wanted.items()]
     assert len(misses) > 15 and max(misses) < 3.0
     assert np.abs(result[..., 0] - known).max() < 0.6  # an 8-bit step
+
+
+def test_the_network_is_told_the_hints_and_its_answer_is_corrected(guided, sample_rgb):
+    prepared, hints = guided.prepare(sample_rgb), [Hint(40, 60, "teal"), Hint("70%", "30%", "red")]
+    inputs = guided.network_input(sample_rgb)
+    drawn = draw_hints(hints, sample_rgb.shape[:2], inputs["lightness"].shape[:2])
+    untold, told = guided.predict_ab([inputs, {**inputs, "hints": drawn}])
+    assert np.abs(told - untold).max() > 1.0
+    drawn = draw_hints(hints, sample_rgb.shape[:2], told.shape[:2])
+    expected = correct_colours(guided.gain * told, drawn, prepared.small)
+    np.testing.assert_allclose(guided.answer(prepared, hints), expected, atol=1e-3)
 
 
 def test_a_hint_leaves_the_other_object_alone(guided, two_objects):
