@@ -1,5 +1,6 @@
 """Pixels in NumPy: bit depth, orientation, resizing in strips that bound memory, pictures side by side."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,8 +52,11 @@ def share_strips(work: Callable[[Iterator[slice]], object], height: int, width: 
     left = iter(list(strips(height, width)))  # a list's iterator may be shared, a generator may not
     threads = max(1, cv2.getNumThreads())
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, [left] * threads):  # which raises what the function raises
-            pass
+        try:
+            for _ in pool.map(work, [left] * threads):  # which raises what the function raises
+                pass
+        finally:
+            deque(left, maxlen=0)  # after a stop or an error nothing is left to do
 
 
 def shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,7 @@ from nxap_color import color, images, upsampling
 from nxap_color.colorizer import Colorizer
 from nxap_color.layers import GuidedUpsampling
 from nxap_color.prepared import finish_photo, prepare_pixels
-from nxap_color.upsampling import upsample_guided
+from nxap_color.upsampling import colours_at, fit_colours, upsample_guided
 from nxap_color.video import find_chroma
 
 # (h, w) of the network's answer and (H, W) of the picture: odd sizes, ratios that are no whole numbers, a
@@ -76,3 +76,12 @@ def test_films_get_the_colours_of_the_layer(matrix, scene, tiny_model):
 def test_the_layer_has_the_window_of_photos_and_films():
     assert GuidedUpsampling().get_config()["radius"] == upsampling.RADIUS
     assert GuidedUpsampling().get_config()["epsilon"] == upsampling.EPSILON
+
+
+def test_single_pixels_get_the_colours_of_the_whole(scene):
+    ab, gray = scene
+    lightness = color.gray_to_lightness(gray)
+    fitted = fit_colours(ab, images.shrink(lightness[..., None], ab.shape[:2])[..., 0])
+    places = np.random.default_rng(1).integers(0, gray.shape, (50, 2))
+    expected = upsample_guided(ab, lightness)[tuple(places.T)]
+    np.testing.assert_allclose(colours_at(fitted, lightness, places), expected, atol=TOLERANCE)
