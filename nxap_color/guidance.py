@@ -76,7 +76,7 @@ class Hint:
 def _read_place(value):
     """Check a coordinate: a number as a float, a percentage as it is."""
     text = value.strip() if isinstance(value, str) else value
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         is_share = isinstance(text, str) and text.endswith("%")
         number = float(text[:-1] if is_share else text)
         if math.isfinite(number):
@@ -87,14 +87,14 @@ def _read_place(value):
 
 
 def _read_radius(value):
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         if value is None or 0.0 < float(value) < math.inf:
             return value if value is None else float(value)
     raise HintError(f"The radius of a hint is a number of pixels above 0, received {value!r}.")
 
 
 def _read_ab(value):
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         a, b = (float(part) for part in value)
         if math.isfinite(a + b):
             return a, b
@@ -206,7 +206,7 @@ def read_hints(path: str | Path, photo_size: tuple[int, int] | None = None) -> l
         return _read_scribbles(path, photo_size)
     try:
         listed = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HintError(f"The hints '{path}' are neither JSON nor a PNG, WebP or TIFF: {error}.") from error
     listed = listed.get("hints") if isinstance(listed, dict) else None
     if not isinstance(listed, list):

@@ -43,6 +43,7 @@ def test_a_colour_may_be_given_in_ab_units():
         ((1, "x%", "red"), "received 'x%'"),
         ((1, None, "red"), "received None"),
         ((float("nan"), 2, "red"), "received nan"),
+        ((10**400, 2, "red"), "received 1000"),
         ((1, 2, "red", 0), "radius of a hint is a number of pixels above 0, received 0"),
         ((1, 2, "red", "wide"), "received 'wide'"),
     ],
@@ -121,6 +122,7 @@ def test_hints_that_cannot_be_written_are_named(tmp_path):
     [
         ("", "neither JSON nor a PNG, WebP or TIFF"),
         ('{"hints": [', "neither JSON nor a PNG, WebP or TIFF"),
+        ('{"hints": ' + 99_999 * "[", "neither JSON nor a PNG, WebP or TIFF"),
         ("[]", 'have no list "hints"'),
         ('{"hints": 3}', 'have no list "hints"'),
         ('{"hints": [7]}', "Hint 1 of '.*' is no object with x, y and color"),
