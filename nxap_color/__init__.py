@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what editors and type checkers see
     from nxap_color.colorizer import Colorizer, colorize
     from nxap_color.data import training_batches
+    from nxap_color.guidance import Hint
     from nxap_color.layers import AnnealedMean, FeatureFusion, GuidedUpsampling, UpsampleLike
     from nxap_color.media.photos import Photo, read_photo, write_photo
     from nxap_color.metrics import compare_photos
@@ -28,6 +29,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "Colorizer": "colorizer",
     "colorize": "colorizer",
+    "Hint": "guidance",
     "Photo": "media.photos",
     "read_photo": "media.photos",
     "write_photo": "media.photos",
@@ -52,6 +54,7 @@ __all__ = [
     "Colorizer",
     "FeatureFusion",
     "GuidedUpsampling",
+    "Hint",
     "Photo",
     "TrainConfig",
     "UpsampleLike",

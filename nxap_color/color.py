@@ -149,20 +149,27 @@ def _largest_factor(lab):
     slack = 0.9 * _GAMUT_SLACK  # so that `is_in_gamut`, which rounds in another order, agrees
 
     def is_inside(factor):
-        x, z = _f_inverse(fy + factor * to_x, np), _f_inverse(fy + factor * to_z, np)
-        inside = np.ones(len(fy), bool)
-        for (part_x, _, part_z), y in zip(from_xyz, from_y, strict=True):
-            linear = part_x * x + y + part_z * z
-            inside &= (linear >= -slack) & (linear <= 1.0 + slack)
-        return inside
+        x, z = _cube_inverse(fy + factor * to_x), _cube_inverse(fy + factor * to_z)
+        red, green, blue = (
+            part_x * x + y + part_z * z for (part_x, _, part_z), y in zip(from_xyz, from_y, strict=True)
+        )
+        lowest = np.minimum(np.minimum(red, green), blue)
+        highest = np.maximum(np.maximum(red, green), blue)
+        return (lowest >= -slack) & (highest <= 1.0 + slack)
 
-    low, high = np.zeros_like(fy), np.ones_like(fy)
-    is_fine = is_inside(high)
-    for _ in range(_GAMUT_STEPS):
-        middle = (low + high) / 2.0
-        inside = is_inside(middle)
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(is_fine, np.float32(1.0), low)
+    is_fine = is_inside(np.float32(1.0))
+    factor = np.zeros_like(fy)
+    for step in 0.5 ** np.arange(1, _GAMUT_STEPS + 1, dtype="float32"):
+        factor += step * is_inside(factor + step)
+    return np.where(is_fine, np.float32(1.0), factor)
+
+
+def _cube_inverse(f):
+    """`_f_inverse` of a float32 array, in half the time: few values lie on its straight line."""
+    ratio = f * f * f
+    if len(low := np.flatnonzero(f <= np.float32(_F_KNEE ** (1.0 / 3.0)))):
+        ratio[low] = (f[low] - _F_OFFSET) / _F_SLOPE
+    return ratio
 
 
 def find_lightness(pixels: np.ndarray) -> np.ndarray:

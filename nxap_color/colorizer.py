@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from nxap_color import color, errors, saved
-from nxap_color.guidance import Hint, correct_colours, draw_hints
-from nxap_color.images import shrink, strips
+from nxap_color.corrections import correct_colours
+from nxap_color.guidance import Hint, draw_hints
+from nxap_color.images import shrink
+from nxap_color.inference import find_stride, fused_features, mirror_inputs, run_network
 from nxap_color.media.photos import read_photo
-from nxap_color.runtime import SIZE_MULTIPLE, Inputs, Network, from_keras, require_keras
-from nxap_color.upsampling import upsampled_strips
+from nxap_color.palette import likely_colours
+from nxap_color.prepared import Prepared, as_pixels, finish_photo, prepare_pixels
+from nxap_color.runtime import Inputs, Network, from_keras, require_keras
 
 if TYPE_CHECKING:  # which brings Keras
     import keras
@@ -27,7 +29,6 @@ if TYPE_CHECKING:  # which brings Keras
 MAX_ASPECT = 8.0
 DEFAULT_NETWORK_SIZE = 192
 MAX_VIVIDNESS = 2.0
-BATCH_SIZE = 8
 
 
 class Colorizer:
@@ -72,7 +73,7 @@ class Colorizer:
         saved.require_colorization_network(network, network.name)
         _require_features(network, extractor)
         self.network = network
-        self.stride = _find_stride(network)
+        self.stride = find_stride(network)
         self.extractor = extractor
         self.network_size = network_size
         self.vividness = vividness
@@ -108,7 +109,7 @@ class Colorizer:
         """
         network, recipe = saved.load_network(name), saved.load_recipe(name)
         size, gain = recipe.get("network_size", DEFAULT_NETWORK_SIZE), recipe.get("chroma_gain", 1.0)
-        for fused in _fused_features(network):  # one at most
+        for fused in fused_features(network):  # one at most
             require_keras()
             from nxap_color import extractors  # which are Keras models
 
@@ -131,11 +132,11 @@ class Colorizer:
 
         Raises:
             errors.PhotoError: if it is not such an array.
+            errors.HintError: if a hint lies outside the photo.
             errors.ModelError: if there are hints, and the network does not take any.
         """
-        photo = as_pixels(image)
-        (ab,) = self.predict_ab([self.network_input(photo, hints)])
-        return self.merge(photo, ab, hints)
+        prepared = self.prepare(image)
+        return self.finish(prepared, self.answer(prepared, hints), hints)
 
     def colorize_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Colour several photos; those of the same shape go through the network together.
@@ -149,9 +150,127 @@ class Colorizer:
         Raises:
             errors.PhotoError: if one is not such an array.
         """
-        photos = [as_pixels(image) for image in images]
-        colours = self.predict_ab([self.network_input(photo) for photo in photos])
-        return [self.merge(photo, ab) for photo, ab in zip(photos, colours, strict=True)]
+        photos = [self.prepare(image) for image in images]
+        return [self.finish(*both) for both in zip(photos, self.answer_batch(photos), strict=True)]
+
+    def prepare(self, image: np.ndarray) -> Prepared:
+        """Prepare a photo, so that it can be coloured again and again, at once after each change of hints.
+
+        Args:
+            image: as in `colorize`.
+
+        Returns:
+            `Prepared`, to be given to `answer`, `finish` and `palette`.
+
+        Raises:
+            errors.PhotoError: if it is not such an array.
+
+        Example:
+            >>> colorizer = Colorizer.load()
+            >>> prepared = colorizer.prepare(np.zeros((37, 53), "uint8"))
+            >>> colorizer.finish(prepared, colorizer.answer(prepared)).shape
+            (37, 53, 3)
+        """
+        pixels = as_pixels(image)
+        inputs = self.network_input(pixels)
+        answered = tuple(side // self.stride for side in inputs["lightness"].shape[:2])
+        return prepare_pixels(pixels, answered, inputs)
+
+    def answer(self, prepared: Prepared, hints: Sequence[Hint] = ()) -> np.ndarray:
+        """Decide the colours of a photo: one pass of the network, mirrored as in `predict_ab`.
+
+        Args:
+            prepared: `Prepared`, from `prepare`.
+            hints: as in `colorize`.
+
+        Returns:
+            float32 array (h, w, 2), ab units at this vividness, corrected towards the hints.
+
+        Raises:
+            errors.HintError: if a hint lies outside the photo.
+            errors.ModelError: if there are hints, and the network does not take any; or if it answers NaN or
+                infinity.
+        """
+        (ab,) = self.answer_batch([prepared], [hints])
+        return ab
+
+    def answer_batch(
+        self, photos: Sequence[Prepared], hints: Sequence[Sequence[Hint]] | None = None
+    ) -> list[np.ndarray]:
+        """Decide the colours of several photos as `answer` does; those of one shape go together.
+
+        Args:
+            photos: list of `Prepared`.
+            hints: list of the hints of each; None without any.
+
+        Returns:
+            List of arrays as from `answer`.
+
+        Raises:
+            errors.HintError, errors.ModelError: as `answer`.
+        """
+        hints = hints or [()] * len(photos)
+        pairs = list(zip(photos, hints, strict=True))
+        answers = self.predict_ab([self._with_hints(*pair) for pair in pairs])
+        return [self._keep_to(*pair, self.gain * ab) for pair, ab in zip(pairs, answers, strict=True)]
+
+    def _with_hints(self, prepared, hints):
+        """The network's inputs of a photo whose hints are told."""
+        if not hints:
+            return prepared.inputs
+        self.require_hints()
+        size = prepared.inputs["lightness"].shape[:2]
+        return {**prepared.inputs, "hints": draw_hints(hints, prepared.size, size)}
+
+    def _keep_to(self, prepared, hints, ab):
+        """Correct what the network made of some hints."""
+        if not hints:
+            return ab
+        return correct_colours(ab, draw_hints(hints, prepared.size, ab.shape[:2]), prepared.small)
+
+    def finish(self, prepared: Prepared, ab: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
+        """Give a photo its colours at full size; see `prepared.finish_photo`.
+
+        Args:
+            prepared: `Prepared`, from `prepare`.
+            ab: float32 array (h, w, 2), ab units, from `answer`.
+            hints: the hints that `answer` was given.
+
+        Returns:
+            Array as from `colorize`.
+        """
+        return finish_photo(prepared, ab, hints)
+
+    def palette(self, prepared: Prepared, x: float | str, y: float | str, count: int = 8) -> list[str]:
+        """List the colours that are likely at a place, to offer them to a user who is about to hint.
+
+        Args:
+            prepared: `Prepared`, from `prepare`.
+            x, y: the place, as in `guidance.Hint`.
+            count: how many at most; a network that is sure of itself has fewer.
+
+        Returns:
+            List of "#rrggbb" at the lightness of the place, all of them different, most likely first: what
+            the network answers there; what it answers to each of the two looks at the photo and its mirror
+            image; what it answers elsewhere in the photo at like lightness; and the first at other vividness.
+
+        Raises:
+            errors.HintError: if the place lies outside the photo.
+        """
+        looks = run_network(self.network, self.stride, [prepared.inputs, mirror_inputs(prepared.inputs)])
+        one, other = (self.gain * color.AB_SCALE * ab for ab in (looks[0], looks[1][:, ::-1]))
+        return likely_colours(prepared, Hint(x, y, "gray"), [(one + other) / 2.0, one, other], count)
+
+    def require_hints(self) -> None:
+        """Check that the network takes colour hints.
+
+        Raises:
+            errors.ModelError: if it does not; says which shipped model does.
+        """
+        if "hints" not in self.network.inputs:
+            others = " or ".join(saved.models_with_hints())
+            remedy = f"use {others}" if others else "train one with --hints"
+            raise errors.ModelError(f"The model {self.network.name} takes no colour hints; {remedy}.")
 
     def with_vividness(self, vividness: float) -> "Colorizer":
         """Return a colorizer with the same network and another amount of colour, 0 to 2.
@@ -169,29 +288,20 @@ class Colorizer:
         """What the network's ab is multiplied by, 0 or above."""
         return self.vividness * self.chroma_gain
 
-    def network_input(self, photo: np.ndarray, hints: Sequence[Hint] = ()) -> Inputs:
+    def network_input(self, photo: np.ndarray) -> Inputs:
         """Preprocess a photo for the network, as training does.
 
         Args:
             photo: array (H, W, 1 or 3) as from `as_pixels`.
-            hints: `guidance.Hint`s.
 
         Returns:
             Dict of the network's inputs for one photo, without a batch dimension: "lightness", float32 array
             (h, w, 1), L / LIGHTNESS_SCALE - 1, where h and w are multiples of the network's stride, in the
-            aspect of the photo; "hints", float32 array (h, w, 3) as from `guidance.draw_hints`, if there
-            are any; and, for a network that fuses features, the extractor's vector, float32 array
+            aspect of the photo; and, for a network that fuses features, the extractor's vector, float32 array
             (num_features,), under the extractor's name.
-
-        Raises:
-            errors.ModelError: if there are hints, and the network does not take any.
         """
         size = self.input_size(*photo.shape[:2])
         inputs = {"lightness": color.scale_lightness(color.find_lightness(shrink(photo, size)))}
-        if hints:
-            if "hints" not in self.network.inputs:
-                raise errors.ModelError(f"The model {self.network.name} takes no colour hints.")
-            inputs["hints"] = draw_hints(hints, photo.shape[:2], size)
         if self.extractor:
             inputs[self.extractor.name] = self.extractor([photo])[0]
         return inputs
@@ -209,7 +319,8 @@ class Colorizer:
         looks is the safer answer.
 
         Args:
-            inputs: list of dicts as from `network_input`, sizes may differ.
+            inputs: list of dicts as from `network_input`, sizes may differ; for a network that takes them
+                with "hints", float32 array (h, w, 3) as from `guidance.draw_hints`, or without.
             mirrored: whether to look at the mirror images, too, in twice the time. Pictures are mirrored;
                 vectors are those of the photo as it is, as they are for mirrored crops in training.
 
@@ -220,60 +331,12 @@ class Colorizer:
             errors.ModelError: if the network answers NaN or infinity.
         """
         if not mirrored:
-            return [ab * color.AB_SCALE for ab in self._run(inputs)]
-        answers = self._run([*inputs, *(_mirror(given) for given in inputs)])
+            return [ab * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
+        answers = run_network(
+            self.network, self.stride, [*inputs, *(mirror_inputs(given) for given in inputs)]
+        )
         pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
         return [(ab + of_mirror[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, of_mirror in pairs]
-
-    def _run(self, inputs):
-        """Inputs as in `predict_ab` -> ab / AB_SCALE (h / stride, w / stride, 2); like shapes go together."""
-        padded = [self._complete({n: _pad(array) for n, array in given.items()}) for given in inputs]
-        shapes = [given["lightness"].shape for given in padded]
-        results = [None] * len(inputs)
-        for shape in sorted(set(shapes)):
-            members = [index for index, other in enumerate(shapes) if other == shape]
-            for start in range(0, len(members), BATCH_SIZE):
-                batch = members[start : start + BATCH_SIZE]
-                names = padded[batch[0]]
-                answers = self.network({n: np.stack([padded[index][n] for index in batch]) for n in names})
-                if not np.isfinite(answers).all():  # these would come out gray or black
-                    raise errors.ModelError(
-                        f"{self.network.name} answered NaN or infinity; the model file is damaged."
-                    )
-                for index, answer in zip(batch, answers, strict=True):
-                    height, width = (side // self.stride for side in inputs[index]["lightness"].shape[:2])
-                    results[index] = answer[:height, :width]
-        return results
-
-    def _complete(self, given):
-        """Add the input for colour hints, without any, for a network that takes them."""
-        if "hints" in self.network.inputs and "hints" not in given:
-            given["hints"] = np.zeros((*given["lightness"].shape[:2], 3), "float32")
-        return given
-
-    def merge(self, photo: np.ndarray, ab: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
-        """Give a photo the colours that the network decided, at full size.
-
-        Args:
-            photo: array (H, W, 1 or 3) as from `as_pixels`; its lightness is kept.
-            ab: float32 array (h, w, 2), ab units.
-            hints: `guidance.Hint`s, whose places get the very colours asked for.
-
-        Returns:
-            Array (H, W, 3) of the same dtype, sRGB: the lightness of the photo, colours inside the gamut.
-        """
-        size = photo.shape[:2]
-        lightness = np.empty(size, "float32")
-        for rows in strips(*size):
-            lightness[rows] = color.find_lightness(photo[rows])[..., 0]
-        ab = self.gain * ab
-        if hints:
-            small = shrink(lightness[..., None], ab.shape[:2])[..., 0]
-            ab = correct_colours(ab, draw_hints(hints, size, ab.shape[:2]), small)
-        result = np.empty((*size, 3), photo.dtype)
-        for rows, planes in upsampled_strips(ab, lightness):
-            result[rows] = _lab_to_pixels(cv2.merge([lightness[rows], *planes]), photo.dtype)
-        return result
 
 
 @functools.cache
@@ -285,6 +348,7 @@ def colorize(
     photo: str | Path | np.ndarray | Image.Image,
     model: str | Path = saved.DEFAULT_MODEL,
     vividness: float = 1.0,
+    hints: Sequence[Hint] = (),
 ) -> np.ndarray | Image.Image:
     """Colour one photo, whatever it comes as. The model is loaded once and kept for later calls.
 
@@ -292,20 +356,22 @@ def colorize(
         photo: path of a photo, an array as in `Colorizer.colorize`, or a Pillow image.
         model: name of a shipped model, or path of a `.keras` or `.onnx` file.
         vividness: amount of colour: 0 gives gray, 1 the model's own, at most 2.
+        hints: `Hint`s, places whose colours are known, in pixels of the upright photo.
 
     Returns:
         Array (H, W, 3), sRGB, uint8 or of more bits as the photo has them; for a Pillow image a Pillow image
         of mode RGB.
 
     Raises:
-        errors.UserError: if the photo cannot be read, the model is missing, or `vividness` is out of range.
+        errors.UserError: if the photo cannot be read, the model is missing or takes no hints where there are
+            any, a hint lies outside the photo, or `vividness` is out of range.
     """
     colorizer = _load_once(model).with_vividness(vividness)
     if isinstance(photo, Image.Image):
-        return Image.fromarray(colorizer.colorize(np.asarray(photo.convert("RGB"))))
+        return Image.fromarray(colorizer.colorize(np.asarray(photo.convert("RGB")), hints))
     if isinstance(photo, (str, Path)):
         photo = read_photo(photo).rgb
-    return colorizer.colorize(photo)
+    return colorizer.colorize(photo, hints)
 
 
 def _require_vividness(vividness):
@@ -313,14 +379,9 @@ def _require_vividness(vividness):
         raise errors.UserError(f"vividness lies in [0, {MAX_VIVIDNESS:g}], received {vividness}.")
 
 
-def _fused_features(network):
-    """Dict from the name of each vector that a network takes to its length."""
-    return {name: shape[1] for name, shape in network.inputs.items() if len(shape) == 2}
-
-
 def _require_features(network, extractor):
     """Check, by name and length, that an extractor gives what a network takes."""
-    expected = _fused_features(network)
+    expected = fused_features(network)
     received = {extractor.name: extractor.num_features} if extractor else {}
     if expected != received:
         expected, received = (
@@ -330,79 +391,3 @@ def _require_features(network, extractor):
         raise errors.ExtractorError(
             f"{network.name} takes {expected or 'no'} features, the extractor gives {received or 'none'}."
         )
-
-
-def _find_stride(network):
-    """How many times smaller than its input a network's answer is."""
-    sides = (1, 64, 64)  # a vector has no height and width
-    shapes = {name: (*sides[: len(shape) - 1], shape[-1]) for name, shape in network.inputs.items()}
-    answered = network.shape_of(shapes)[1]
-    if answered not in (64, 32, 16, 8, 4, 2):
-        raise errors.ModelError(
-            f"{network.name} answers {answered} pixels where it is given 64; expected a half or so."
-        )
-    return 64 // answered
-
-
-def _mirror(inputs):
-    """The inputs of a photo's mirror image; vectors stay as they are."""
-    return {name: array[:, ::-1] if array.ndim == 3 else array for name, array in inputs.items()}
-
-
-def _pad(array):
-    """Mirror the lower and right border of a picture until every network can halve it; vectors stay."""
-    if array.ndim != 3:
-        return array
-    missing = [-side % SIZE_MULTIPLE for side in array.shape[:2]]
-    return np.pad(array, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-
-
-def _lab_to_pixels(lab, dtype):
-    """float32 Lab (H, W, 3) -> sRGB of a type; colours that it cannot show lose chroma, not lightness."""
-    # OpenCV is off by a tenth of an 8-bit step at most, and takes a twentieth of the time.
-    rgb = cv2.cvtColor(lab, cv2.COLOR_Lab2RGB) if dtype == np.uint8 else color.lab_to_rgb(lab)
-    # Only what was clipped, a small part of most photos, needs the search for the border of the gamut.
-    outside = np.flatnonzero(cv2.inRange(rgb, (1e-9,) * 3, (1.0 - 1e-7,) * 3) == 0)
-    if len(outside):
-        clipped = lab.reshape(-1, 3)[outside]
-        # Black and white, common in scans, have no colours to search for.
-        is_extreme = (clipped[:, 0] <= 0.0) | (clipped[:, 0] >= 100.0)
-        clipped[is_extreme, 1:] = 0.0
-        coloured = ~is_extreme
-        clipped[coloured] = color.clip_to_gamut(clipped[coloured])
-        rgb.reshape(-1, 3)[outside] = color.lab_to_rgb(clipped)
-    if np.issubdtype(dtype, np.floating):
-        return rgb.astype(dtype)
-    if dtype == np.uint8:
-        return cv2.convertScaleAbs(rgb, alpha=255.0)
-    return np.rint(rgb * np.iinfo(dtype).max).astype(dtype)
-
-
-def as_pixels(image: np.ndarray) -> np.ndarray:
-    """Check that an image can be coloured, and bring it to three dimensions.
-
-    Args:
-        image: as in `Colorizer.colorize`.
-
-    Returns:
-        The same as an array (H, W, 1 or 3); with one channel if the three are one and the same.
-
-    Raises:
-        errors.PhotoError: if it is no such array.
-    """
-    image = np.asarray(image)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
-        raise errors.PhotoError(f"A photo is an array (height, width, 1 or 3), received shape {image.shape}.")
-    if image.strides[2] == 0:  # gray, as `photos.read_photo` gives it
-        image = image[..., :1]
-    if image.dtype in (np.uint8, np.uint16):
-        return image
-    if not np.issubdtype(image.dtype, np.floating):
-        raise errors.PhotoError(f"A photo is uint8, uint16, or float in [0, 1], received {image.dtype}.")
-    if not (image.min() >= 0.0 and image.max() <= 1.0):
-        raise errors.PhotoError(
-            f"Float photos lie in [0, 1], received {image.min():.4g} to {image.max():.4g}."
-        )
-    return image

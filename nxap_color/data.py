@@ -19,7 +19,7 @@ from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
 from nxap_color.crops import centre_crop, random_crop, sharp_size
 from nxap_color.degrade import degrade, draw_emulsion, record
 from nxap_color.errors import UserError
-from nxap_color.guidance import simulate_hints
+from nxap_color.hint_simulation import simulate_hints
 from nxap_color.metrics import colorfulness
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
@@ -81,7 +81,7 @@ def training_batches(
         emulsions: share of the photos whose lightness is that of another emulsion (`degrade.draw_emulsion`),
             before any damage; the colours to learn stay.
         devices: the number of photos in a batch is a multiple of it, if `batch_size` is.
-        hints: whether the network takes colour hints, simulated by `guidance.simulate_hints`.
+        hints: whether the network takes colour hints, simulated by `hint_simulation.simulate_hints`.
 
     Returns:
         `tf.data.Dataset` of (inputs, ab). The inputs are a dict: "lightness", float32 (batch, height, width,

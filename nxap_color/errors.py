@@ -19,6 +19,10 @@ class PhotoError(UserError):
     """A photo that cannot be read or written."""
 
 
+class HintError(UserError):
+    """A colour hint that cannot be used, or a file of them that cannot be read or written."""
+
+
 class FilmError(UserError):
     """A film that cannot be read or written."""
 

@@ -1,86 +1,26 @@
-"""Colour hints: what a user knows about the colours of a photo, as an input of the network."""
+"""Colour hints: what a user knows about the colours of a photo, as an input of the network and as files."""
 
+import contextlib
+import functools
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import ImageColor
 
-from nxap_color.color import AB_SCALE
+from nxap_color.color import AB_SCALE, rgb_to_lab
+from nxap_color.errors import HintError, PhotoError
+from nxap_color.media.atomic import written_whole
+from nxap_color.media.kinds import is_photo
+from nxap_color.media.photos import read_photo
+from nxap_color.scribbles import find_strokes, require_aspect
 
 # The side of a hint that does not say how far it goes, as a share of the photo's shorter side.
 HINT_SIDE = 0.02
-
-# How far what the network missed at a hint is corrected around it: over so much of the shorter side of its
-# answer, and to so much other lightness, in L units.
-REACH = 0.06
-LIKENESS = 10.0
-_FAINT = 0.05  # weight at which a correction has fallen to a half
-
-# How training simulates a user (Zhang et al. 2017, section 3.1, with more photos without hints).
-SHARE_WITHOUT = 0.25  # of the photos have no hints,
-SHARE_DENSE = 0.01  # all colours are told in these,
-MEAN_HINTS = 7.0  # and so many on average in the others
-MAX_HINT_SIDE = 9  # pixels
-
-
-def simulate_hints(ab: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
-    """Tell the true colour at some places of a photo, as a user might, to train a network on it.
-
-    Users click on what matters, more in the middle than at the border; how often, and with how thick a
-    brush, differs.
-
-    Reference:
-        Zhang et al.: Real-Time User-Guided Image Colorization, SIGGRAPH 2017.
-
-    Args:
-        ab: float32 array (H, W, 2), the true ab / AB_SCALE.
-        seed: whole number, or a list of them; the same one gives the same hints.
-
-    Returns:
-        float32 array (H, W, 3): at hinted pixels the mean ab / AB_SCALE of their square, and 1; 0 elsewhere.
-    """
-    rng = np.random.default_rng(seed)
-    kind = rng.random()
-    if kind < SHARE_DENSE:
-        return np.concatenate([ab, np.ones_like(ab[..., :1])], axis=-1)
-    hints = np.zeros((*ab.shape[:2], 3), "float32")
-    if kind < SHARE_DENSE + SHARE_WITHOUT:
-        return hints
-    for _ in range(rng.geometric(1.0 / MEAN_HINTS)):
-        paint_hint(hints, ab, *random_square(ab.shape[:2], int(rng.integers(1, MAX_HINT_SIDE + 1)), rng))
-    return hints
-
-
-def random_square(size: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Place a square in a picture at random, its middle normally distributed around the picture's.
-
-    Args:
-        size: (height, width) of the picture.
-        side: pixels of the square; cut where the picture is smaller.
-        rng: what draws the place, with a deviation of a quarter of the picture's height and width.
-
-    Returns:
-        Slices of rows and columns.
-    """
-    square = []
-    for length in size:
-        within = min(side, length)
-        start = round(rng.normal(length / 2, length / 4) - within / 2)
-        start = min(max(start, 0), length - within)
-        square.append(slice(start, start + within))
-    return tuple(square)
-
-
-def paint_hint(hints: np.ndarray, ab: np.ndarray, rows: slice, columns: slice) -> None:
-    """Hint at the true mean colour of a rectangle.
-
-    Args:
-        hints: float32 array (H, W, 3) as from `simulate_hints`, changed in place.
-        ab: float32 array (H, W, 2), the true ab / AB_SCALE.
-        rows, columns: the rectangle.
-    """
-    hints[rows, columns, :2] = ab[rows, columns].mean(axis=(0, 1))
-    hints[rows, columns, 2] = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,16 +28,115 @@ class Hint:
     """A place of a photo whose colour is known.
 
     Args:
-        x, y: pixels of the upright photo, from its left and upper border; (0, 0) is its first pixel.
-        ab: (a, b) in ab units. Lightness is the photo's own.
+        x, y: pixels of the upright photo, from its left and upper border, (0, 0) being its first pixel; or
+            percentages as text, from "0%", the first pixel, to "100%", the last.
+        color: "#rrggbb" or a CSS name. Only hue and chroma count: lightness is the photo's own. Or (a, b) in
+            ab units.
         radius: half the side of the square that has this colour, in pixels > 0; None for `HINT_SIDE` of the
             photo.
+
+    Raises:
+        errors.HintError: if the colour is unknown, the place is neither number nor percentage, or the radius
+            is not above 0.
+
+    Example:
+        >>> Hint("40%", 120, "teal")
+        Hint(x='40%', y=120.0, color='teal', radius=None)
     """
 
-    x: float
-    y: float
-    ab: tuple[float, float]
+    x: float | str
+    y: float | str
+    color: str | tuple[float, float]
     radius: float | None = None
+
+    def __post_init__(self):
+        checked = {"x": _read_place(self.x), "y": _read_place(self.y), "radius": _read_radius(self.radius)}
+        checked["color"] = self.color if isinstance(self.color, str) else _read_ab(self.color)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        _ = self.ab  # raises for a colour that is unknown
+
+    @classmethod
+    def from_ab(
+        cls, x: float | str, y: float | str, ab: tuple[float, float], radius: float | None = None
+    ) -> "Hint":
+        """Make a hint of a colour in ab units, such as a true one that was measured."""
+        return cls(x, y, ab, radius)
+
+    @property
+    def ab(self) -> tuple[float, float]:
+        """The colour's (a, b), in ab units."""
+        return _find_ab(self.color) if isinstance(self.color, str) else self.color
+
+    def __str__(self) -> str:
+        """Return the place, as on a command line, to name the hint by."""
+        return ",".join(side if isinstance(side, str) else f"{side:.10g}" for side in (self.x, self.y))
+
+
+def _read_place(value):
+    """Check a coordinate: a number as a float, a percentage as it is."""
+    text = value.strip() if isinstance(value, str) else value
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        is_share = isinstance(text, str) and text.endswith("%")
+        number = float(text[:-1] if is_share else text)
+        if math.isfinite(number):
+            return text if is_share else number
+    raise HintError(
+        f"The place of a hint is a number of pixels or a percentage such as 40%, received {value!r}."
+    )
+
+
+def _read_radius(value):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if value is None or 0.0 < float(value) < math.inf:
+            return value if value is None else float(value)
+    raise HintError(f"The radius of a hint is a number of pixels above 0, received {value!r}.")
+
+
+def _read_ab(value):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        a, b = (float(part) for part in value)
+        if math.isfinite(a + b):
+            return a, b
+    raise HintError(
+        f"The colour of a hint is #rrggbb, a CSS name, or a pair of numbers (a, b), received {value!r}."
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _find_ab(name):
+    """Compute (a, b), in ab units, of a colour's name."""
+    try:
+        rgb = ImageColor.getrgb(name.strip())[:3]
+    except ValueError as error:
+        raise HintError(
+            f"There is no colour {name!r}: expected #rrggbb or a CSS name, such as teal or firebrick."
+        ) from error
+    _, a, b = rgb_to_lab(np.array(rgb) / 255.0)
+    return float(a), float(b)
+
+
+def place(hint: Hint, photo_size: tuple[int, int]) -> tuple[float, float]:
+    """Find where a hint lies in a photo.
+
+    Args:
+        hint: `Hint`.
+        photo_size: (H, W) of the photo.
+
+    Returns:
+        (y, x) in pixels of the photo, from (0, 0), the middle of its first pixel, to (H - 1, W - 1).
+
+    Raises:
+        errors.HintError: if it lies outside the photo.
+    """
+    found = []
+    for side, length in zip((hint.y, hint.x), photo_size, strict=True):
+        middle = float(side[:-1]) / 100.0 * (length - 1) if isinstance(side, str) else side
+        if not -0.5 <= middle <= length - 0.5:
+            height, width = photo_size
+            raise HintError(f"The hint {hint} lies outside the photo of {width} x {height} pixels.")
+        found.append(min(max(middle, 0.0), length - 1.0))
+    return tuple(found)
 
 
 def draw_hints(hints: Sequence[Hint], photo_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -111,12 +150,15 @@ def draw_hints(hints: Sequence[Hint], photo_size: tuple[int, int], size: tuple[i
     Returns:
         float32 array (h, w, 3): ab / AB_SCALE where a hint is, which is one pixel at least, and 0 elsewhere;
         and a mask, 1 or 0.
+
+    Raises:
+        errors.HintError: if one lies outside the photo.
     """
     drawn = np.zeros((*size, 3), "float32")
     for hint in hints:
         radius = hint.radius or HINT_SIDE * min(photo_size) / 2
         square = []
-        for middle, length, of in zip((hint.y, hint.x), size, photo_size, strict=True):
+        for middle, length, of in zip(place(hint, photo_size), size, photo_size, strict=True):
             first, end = ((middle + 0.5 + step) * length / of for step in (-radius, radius))
             first = min(max(round(first), 0), length - 1)
             square.append(slice(first, max(round(end), first + 1)))
@@ -124,26 +166,100 @@ def draw_hints(hints: Sequence[Hint], photo_size: tuple[int, int], size: tuple[i
     return drawn
 
 
-def correct_colours(ab: np.ndarray, drawn: np.ndarray, lightness: np.ndarray) -> np.ndarray:
-    """Give hinted places the colours asked for, and what is near and of like lightness a part of the change.
+def parse_hint(text: str) -> Hint:
+    """Parse a hint of a command line.
 
     Args:
-        ab: float32 array (h, w, 2), ab units: the network's answer, which saw the hints.
-        drawn: float32 array (h, w, 3) as from `draw_hints`.
-        lightness: float32 array (h, w), L in [0, 100].
+        text: "X,Y,COLOUR", such as "120,88,#8c2f2b" or "40%,55%,green".
+
+    Raises:
+        errors.HintError: if it is none.
+    """
+    parts = text.split(",", 2)
+    if len(parts) < 3:
+        raise HintError(f"A hint is X,Y,COLOUR, such as 120,88,#8c2f2b or 40%,55%,green; received {text!r}.")
+    return Hint(*parts)
+
+
+def read_hints(path: str | Path, photo_size: tuple[int, int] | None = None) -> list[Hint]:
+    """Read the hints of a photo from a JSON file, or from a picture of scribbles.
+
+    The JSON file holds {"hints": [{"x": 120, "y": 88, "color": "#8c2f2b"}, ...]}, each with "ab": [a, b] for
+    "color" if need be, and with a "radius" or without. Scribbles are strokes on a transparent layer of
+    the photo's own size or one of the same aspect, in PNG, WebP or TIFF.
+
+    Args:
+        path: path of the file.
+        photo_size: (H, W) of the photo, whose aspect a layer has to have; None if it is not known yet.
 
     Returns:
-        float32 array (h, w, 2), ab units.
+        List of `Hint`s, at least one from scribbles; those of scribbles in percentages.
+
+    Raises:
+        errors.HintError: if the file is missing or damaged, or holds no hints.
     """
-    rows, columns = np.nonzero(drawn[..., 2])
-    missing = drawn[rows, columns, :2] * AB_SCALE - ab[rows, columns]
-    reach = REACH * min(ab.shape[:2])
-    change, total = np.zeros_like(ab), np.full(ab.shape[:2], _FAINT, "float32")
-    down, across = np.ogrid[: ab.shape[0], : ab.shape[1]]
-    for row, column, difference in zip(rows, columns, missing, strict=True):
-        distance = ((down - row) ** 2 + (across - column) ** 2) / reach**2
-        distance = distance + ((lightness - lightness[row, column]) / LIKENESS) ** 2
-        weight = np.exp(-distance / 2.0, dtype="float32")
-        change += weight[..., None] * difference
-        total += weight
-    return ab + change / total[..., None]
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise HintError(f"The hints '{path}' cannot be read: {error.strerror}.") from error
+    if is_photo(path) and not text.lstrip().startswith(b"{"):
+        return _read_scribbles(path, photo_size)
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HintError(f"The hints '{path}' are neither JSON nor a PNG, WebP or TIFF: {error}.") from error
+    listed = listed.get("hints") if isinstance(listed, dict) else None
+    if not isinstance(listed, list):
+        raise HintError(f"The hints '{path}' have no list \"hints\".")
+    return [_from_json(path, number, each) for number, each in enumerate(listed, 1)]
+
+
+def _read_scribbles(path, photo_size):
+    """Hint at the strokes on a transparent layer."""
+    try:
+        layer = read_photo(path)
+    except PhotoError as error:
+        raise HintError(f"The hints cannot be read. {error}") from error
+    if photo_size:
+        require_aspect(path, layer.rgb.shape[:2], photo_size)
+    return [Hint.from_ab(f"{x:.4f}%", f"{y:.4f}%", ab) for x, y, ab in find_strokes(path, layer)]
+
+
+def _from_json(path, number, given):
+    """Make a hint of an entry of a JSON file; errors name its number, from 1."""
+    where = f"Hint {number} of '{path}'"
+    if not isinstance(given, dict):
+        raise HintError(f"{where} is no object with x, y and color.")
+    if missing := [key for key in ("x", "y") if key not in given]:
+        raise HintError(f"{where} has no {missing[0]}.")
+    if ("color" in given) == ("ab" in given):
+        raise HintError(f"{where} needs either a color or ab.")
+    if not isinstance(given.get("color", ""), str):
+        raise HintError(f"{where} has a color that is no text: {given['color']!r}.")
+    try:
+        return Hint(given["x"], given["y"], given.get("color", given.get("ab")), given.get("radius"))
+    except HintError as error:
+        raise HintError(f"{where}: {error}") from error
+
+
+def write_hints(path: str | Path, hints: Sequence[Hint]) -> None:
+    """Write hints to a JSON file, atomically, as `read_hints` reads it.
+
+    Args:
+        path: path of the file.
+        hints: `Hint`s.
+
+    Raises:
+        errors.HintError: if it cannot be written.
+    """
+    listed = {"hints": [_to_json(hint) for hint in hints]}
+    try:
+        with written_whole(Path(path)) as unfinished:
+            unfinished.write_text(json.dumps(listed, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise HintError(f"The hints '{path}' cannot be written: {error.strerror}.") from error
+
+
+def _to_json(hint: Hint) -> dict[str, Any]:
+    colour = {"color": hint.color} if isinstance(hint.color, str) else {"ab": list(hint.color)}
+    return {"x": hint.x, "y": hint.y, **colour} | ({"radius": hint.radius} if hint.radius else {})

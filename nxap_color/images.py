@@ -1,6 +1,8 @@
 """Pixels in NumPy: bit depth, orientation, resizing in strips that bound memory, pictures side by side."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -39,6 +41,24 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
+def share_strips(work: Callable[[Iterator[slice]], object], height: int, width: int) -> None:
+    """Share the `strips` of a picture between threads, one for each processor that OpenCV may use.
+
+    Args:
+        work: function that works through an iterator of slices of rows; others take from the same one. What
+            it needs for a strip it can set aside once: fresh memory costs more than what is done to it.
+        height, width: pixels of the picture.
+    """
+    left = iter(list(strips(height, width)))  # a list's iterator may be shared, a generator may not
+    threads = max(1, cv2.getNumThreads())
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for _ in pool.map(work, [left] * threads):  # which raises what the function raises
+                pass
+        finally:
+            deque(left, maxlen=0)  # after a stop or an error nothing is left to do
+
+
 def shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a picture bilinearly, with antialiasing.
 
@@ -64,25 +84,43 @@ def _resize(pixels, size):
     return np.stack([np.asarray(channel) for channel in resized], axis=-1)
 
 
-def enlarge(grid: np.ndarray, size: tuple[int, int], rows: slice) -> np.ndarray:
+def enlarge(
+    grid: np.ndarray, size: tuple[int, int], rows: slice, out: np.ndarray | None = None
+) -> np.ndarray:
     """Resize a small picture of one channel bilinearly, and return some rows of the result.
 
     Args:
         grid: float32 array (h, w).
         size: (H, W) of the whole result.
         rows: slice of its rows.
+        out: float32 array (rows, W) to write to; None for a new one.
 
     Returns:
         float32 array (rows, W).
     """
-    # Where the centres of the rows lie in the grid, which is extended by its border rows.
-    centres = (np.arange(rows.start, rows.stop) + 0.5) * (len(grid) / size[0]) - 0.5
-    centres = np.clip(centres, 0.0, len(grid) - 1.0)
-    above = np.minimum(np.int64(centres), max(0, len(grid) - 2))
-    below = np.minimum(above + 1, len(grid) - 1)
-    weights = np.float32(centres - above)[:, None]
+    above, below, weights = bilinear(np.arange(rows.start, rows.stop), size[0], len(grid))
+    weights = weights[:, None]
     tall = (1.0 - weights) * grid[above] + weights * grid[below]
-    return cv2.resize(tall, (size[1], len(tall)))
+    return cv2.resize(tall, (size[1], len(tall)), dst=out)
+
+
+def bilinear(places: np.ndarray, length: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find between which points of a grid pixels lie, along one axis.
+
+    Args:
+        places: int array (n,), pixels along an axis of `length` pixels.
+        length: pixels of that axis.
+        steps: points of the grid along it, each in the middle of an equal share; the first and the last
+            extend to the border.
+
+    Returns:
+        Two int arrays (n,), the points before and after each pixel, and a float32 array (n,), the weight in
+        [0, 1] of the latter.
+    """
+    centres = (places + 0.5) * (steps / length) - 0.5
+    centres = np.clip(centres, 0.0, steps - 1.0)
+    before = np.minimum(np.int64(centres), max(0, steps - 2))
+    return before, np.minimum(before + 1, steps - 1), np.float32(centres - before)
 
 
 def contact_sheet(rows: list[list[np.ndarray]], height: int = 160, gap: int = 4) -> np.ndarray:

@@ -38,6 +38,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--crf", type=whole_between(0, 51), default=DEFAULT_CRF, metavar="N",
         help=f"quality of films: 0 is the best, 51 small and poor (default: {DEFAULT_CRF})",
     )  # fmt: skip
+    told = "a colour that you know, such as 120,88,#8c2f2b or 40%%,55%%,green; may be repeated"
+    add("--hint", action="append", default=[], metavar="X,Y,COLOUR", help=told)
+    told = "colours that you know: JSON, or strokes on a transparent picture of the photo's size"
+    add("--hints", type=Path, metavar="FILE", help=told)
     add("--compare", action="store_true", help="also write before and after side by side")
     add("--overwrite", action="store_true", help="replace outputs that exist")
     add("--quiet", action="store_true", help="no progress bar, and no word on what was skipped")
@@ -60,7 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> int:
         from nxap_color.cli.jobs import Report, plan  # here, for a quick --help
 
-        jobs, refused = plan(args.inputs or [SAMPLE], args.output, args.compare)
+        inputs, told = args.inputs or [SAMPLE], None
+        if args.hint or args.hints:
+            from nxap_color.cli.told import read_told
+
+            told = read_told(args.hint, args.hints, inputs)
+        jobs, refused = plan(inputs, args.output, args.compare)
         report = Report(total=len(jobs) + len(refused))
         reports.append(report)
         for source, reason in refused:
@@ -78,12 +87,15 @@ def main(arguments: list[str] | None = None) -> int:
                     f"note: {args.model} runs in Keras, which takes seconds to start. For a quick start: "
                     f"python -m nxap_color.export {args.model} --to onnx --overwrite"
                 )
-            return Colorizer.load(args.model, args.vividness, args.extractor_weights)
+            colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
+            if told:
+                colorizer.require_hints()
+            return colorizer
 
         if jobs:
             from nxap_color.cli.batch import run_jobs  # here, for a quick word on wrong usage
 
-            run_jobs(jobs, load_colorizer, report, args.overwrite, args.crf, args.quiet, args.debug)
+            run_jobs(jobs, load_colorizer, report, args.overwrite, args.crf, args.quiet, args.debug, told)
         print(report.summary())
         return 1 if report.failed or refused else 0
 

@@ -185,6 +185,12 @@ def load_recipe(name: str | Path = DEFAULT_MODEL) -> dict:
     return recipe
 
 
+def models_with_hints() -> list[str]:
+    """List the shipped models that take colour hints, by name."""
+    names = sorted(path.stem for path in SAVED_MODELS.glob("*.keras"))
+    return [name for name in names if load_recipe(name).get("arguments", {}).get("hints")]
+
+
 def _is_usable(recipe):
     """Whether a recipe holds what decides how a photo is coloured; the rest of it is for people."""
     if not isinstance(recipe, dict):

@@ -5,12 +5,12 @@ network; here is the same computation for what comes after one, in strips that b
 the two within 1e-3 ab units of each other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from nxap_color.images import enlarge, shrink, strips
+from nxap_color.images import bilinear, enlarge, shrink, strips
 
 RADIUS = 1  # low-resolution pixels: the window around each is 2 * RADIUS + 1 wide
 EPSILON = 25.0  # squared L units: contrast well below its square root is texture, not an edge of colour
@@ -32,25 +32,21 @@ def upsample_guided(ab: np.ndarray, lightness: np.ndarray) -> np.ndarray:
     Returns:
         float32 array (H, W, 2), ab units.
     """
-    return np.concatenate([cv2.merge(planes) for _, planes in upsampled_strips(ab, lightness)])
+    fitted = fit_colours(ab, shrink(lightness[..., None], ab.shape[:2])[..., 0])
+    planes = [colour_rows(fitted, lightness, rows) for rows in strips(*lightness.shape)]
+    return np.concatenate([cv2.merge(pair) for pair in planes])
 
 
-def upsampled_strips(ab: np.ndarray, lightness: np.ndarray) -> Iterator[tuple[slice, list[np.ndarray]]]:
-    """Yield the result of `upsample_guided` in strips: slices of rows, and their a and b, each (rows, W)."""
-    small = shrink(lightness[..., None], ab.shape[:2])[..., 0]
-    coefficients = _fit(ab, small)
-    for rows in strips(*lightness.shape):
-        # Plane by plane, several times as fast in NumPy as all four together.
-        planes = [enlarge(coefficients[..., channel], lightness.shape, rows) for channel in range(4)]
-        slopes, offsets = planes[:2], planes[2:]
-        for slope, offset in zip(slopes, offsets, strict=True):
-            slope *= lightness[rows]
-            slope += offset
-        yield rows, slopes  # which are a and b now
+def fit_colours(ab: np.ndarray, lightness: np.ndarray) -> np.ndarray:
+    """Fit colour as a linear function of lightness around each low-resolution pixel.
 
+    Args:
+        ab: float32 array (h, w, 2), ab units.
+        lightness: float32 array (h, w), L in [0, 100].
 
-def _fit(ab, lightness):
-    """Fit ab (h, w, 2) as a linear function of lightness (h, w): slopes and offsets, float32 (h, w, 4)."""
+    Returns:
+        float32 array (h, w, 4): the slopes of a and b, ab units per L unit, and their offsets, ab units.
+    """
     ab, lightness = np.float64(ab), np.float64(lightness)[..., None]
     mean_lightness, mean_ab = _window_mean(lightness), _window_mean(ab)
     variance = _window_mean(lightness * lightness) - mean_lightness * mean_lightness
@@ -58,6 +54,50 @@ def _fit(ab, lightness):
     slope = covariance / (np.maximum(variance, 0.0) + EPSILON)
     offset = mean_ab - slope * mean_lightness
     return np.float32(_window_mean(np.concatenate([slope, offset], axis=-1)))
+
+
+def colour_rows(
+    fitted: np.ndarray, lightness: np.ndarray, rows: slice, out: Sequence[np.ndarray | None] = (None,) * 4
+) -> list[np.ndarray]:
+    """Colour some rows of a photo.
+
+    Args:
+        fitted: float32 array (h, w, 4) as from `fit_colours`.
+        lightness: float32 array (H, W) of the whole photo, L in [0, 100].
+        rows: slice of its rows.
+        out: four float32 arrays (rows, W) to work in; None for new ones.
+
+    Returns:
+        a and b, ab units, each a float32 array (rows, W): the first two of `out`.
+    """
+    # Plane by plane, several times as fast in NumPy as all four together.
+    planes = [enlarge(fitted[..., part], lightness.shape, rows, out[part]) for part in range(4)]
+    slopes, offsets = planes[:2], planes[2:]
+    for slope, offset in zip(slopes, offsets, strict=True):
+        slope *= lightness[rows]
+        slope += offset
+    return slopes  # which are a and b now
+
+
+def colours_at(fitted: np.ndarray, lightness: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Compute the colours of single pixels, those that `colour_rows` gives them.
+
+    Args:
+        fitted: float32 array (h, w, 4) as from `fit_colours`.
+        lightness: float32 array (H, W) of the whole photo, L in [0, 100].
+        places: int array (n, 2) of rows and columns.
+
+    Returns:
+        float32 array (n, 2), ab units.
+    """
+    (top, bottom, down), (left, right, across) = (
+        bilinear(places[:, axis], lightness.shape[axis], fitted.shape[axis]) for axis in (0, 1)
+    )
+    down, across = down[:, None], across[:, None]
+    upper = (1.0 - across) * fitted[top, left] + across * fitted[top, right]
+    lower = (1.0 - across) * fitted[bottom, left] + across * fitted[bottom, right]
+    values = (1.0 - down) * upper + down * lower
+    return values[:, :2] * lightness[places[:, 0], places[:, 1], None] + values[:, 2:]
 
 
 def _window_mean(x):

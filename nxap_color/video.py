@@ -13,8 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from nxap_color import color
-from nxap_color.colorizer import BATCH_SIZE, Colorizer
+from nxap_color.colorizer import Colorizer
 from nxap_color.errors import FilmError
+from nxap_color.inference import BATCH_SIZE
 from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
 from nxap_color.media.films import Frame

@@ -83,6 +83,24 @@ def tiny_model_file(tiny_model, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def guided_model_file(tmp_path_factory):
+    """The file of a small real network that takes colour hints and makes little of them, and its ONNX."""
+    keras.utils.set_random_seed(1)
+    inputs = {
+        "lightness": keras.Input((None, None, 1), name="lightness"),
+        "hints": keras.Input((None, None, 3), name="hints"),
+    }
+    x = keras.layers.Concatenate()([inputs["lightness"], inputs["hints"]])
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(x)
+    outputs = keras.layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    path = tmp_path_factory.mktemp("guided") / "guided.keras"
+    keras.Model(inputs, outputs, name="guided").save(path)
+    path.with_suffix(".json").write_text(json.dumps({"network_size": 96}))
+    export_beside(path)
+    return path
+
+
 @pytest.fixture
 def quick_model_file(tiny_model_file, tmp_path_factory):
     """The tiny model with a recipe that has it look at small pictures, not at larger ones."""

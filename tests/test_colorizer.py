@@ -1,14 +1,19 @@
 """Pre- and post-processing around the network."""
 
+import cv2
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from nxap_color.colorizer import Colorizer
-from nxap_color.errors import ExtractorError, ModelError
+from nxap_color import color
+from nxap_color.colorizer import Colorizer, colorize
+from nxap_color.corrections import correct_colours
+from nxap_color.errors import ExtractorError, HintError, ModelError
 from nxap_color.extractors import Extractor
+from nxap_color.guidance import Hint, draw_hints
+from nxap_color.upsampling import upsample_guided
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +195,8 @@ def test_features_are_those_of_the_photo_at_its_own_size(fusing, tiny_extractor,
     np.testing.assert_allclose(given["tiny_features"], features, atol=1e-5)
     (ab,) = fusing.predict_ab([given])
     # One 8-bit step where the last bits of two runs of the network fall on both sides of a half.
-    assert np.abs(fusing.colorize(photo).astype(int) - fusing.merge(photo, ab)).max() <= 1
+    finished = fusing.finish(fusing.prepare(photo), ab)
+    assert np.abs(fusing.colorize(photo).astype(int) - finished).max() <= 1
     (other,) = fusing.predict_ab([{**given, "tiny_features": features + 1.0}])
     assert np.abs(other - ab).mean() > 0.1
 
@@ -249,3 +255,126 @@ def test_a_model_without_named_inputs_is_refused_with_the_way_to_name_them():
     inputs = keras.Input((None, None, 1))
     with pytest.raises(ModelError, match=r'name one: keras.Input\(\(None, None, 1\), name="lightness"\)'):
         Colorizer(keras.Model(inputs, keras.layers.Conv2D(2, 3, padding="same")(inputs)))
+
+
+@pytest.fixture(scope="module")
+def guided(guided_model_file):
+    return Colorizer.load(guided_model_file)
+
+
+@pytest.fixture
+def two_objects():
+    """A gray photo, uint8 (192, 256): a disc on a dark half, another on a light half, with grain."""
+    photo = np.full((192, 256), 60.0)
+    photo[:, 128:] = 215.0
+    cv2.circle(photo, (64, 96), 40, 150.0, -1)
+    cv2.circle(photo, (192, 96), 40, 105.0, -1)
+    return np.uint8(np.rint(photo + np.random.default_rng(0).normal(0.0, 3.0, photo.shape)))
+
+
+def test_without_hints_a_photo_gets_the_networks_own_colours(guided, sample_rgb):
+    """By its definition: bit for bit what the steps make of it one after the other."""
+    gray = gray_of(sample_rgb)
+    (ab,) = guided.predict_ab([guided.network_input(gray[..., None])])
+    lightness = color.gray_to_lightness(gray)
+    lab = cv2.merge([lightness, *cv2.split(upsample_guided(guided.gain * ab, lightness))])
+    expected = cv2.convertScaleAbs(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), alpha=255.0)
+    inside = color.is_in_gamut(lab) & (expected > 0).all(axis=-1) & (expected < 255).all(axis=-1)
+    found = guided.colorize(gray)
+    assert inside.mean() > 0.5
+    np.testing.assert_array_equal(found[inside], expected[inside])
+    np.testing.assert_array_equal(guided.colorize(gray, []), found)
+
+
+def test_a_prepared_photo_is_coloured_as_the_photo_is(guided, sample_rgb):
+    hints = [Hint(40, 60, "teal"), Hint("70%", "30%", "#8c2f2b", radius=9)]
+    prepared = guided.prepare(sample_rgb)
+    for told in ([], hints, hints[:1]):  # one after the other, on the same
+        ab = guided.answer(prepared, told)
+        np.testing.assert_array_equal(guided.finish(prepared, ab, told), guided.colorize(sample_rgb, told))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_clicked_pixels_get_their_colours_and_keep_their_lightness(guided, sample_rgb, dtype):
+    gray = gray_of(sample_rgb)
+    photo = (
+        gray / np.float32(255) if dtype == "float32" else gray.astype(dtype) * (np.iinfo(dtype).max // 255)
+    )
+    known = color.gray_to_lightness(gray)
+    edges = np.abs(cv2.Laplacian(np.where((known > 30) & (known < 70), known, 50), cv2.CV_32F))
+    rows, columns = np.unravel_index(edges.ravel().argsort()[-2000::100], edges.shape)
+    places = [*zip(rows, columns, strict=True), (50, 60), (50, 61), (52, 60)]
+    # What sRGB can show at these lightnesses.
+    places = [(int(y), int(x)) for y, x in places if 25 < known[y, x] < 75]
+    colours = [(20.0 * np.cos(turn), 15.0 * np.sin(turn)) for turn in range(len(places))]
+    hints = [Hint.from_ab(x, y, ab) for (y, x), ab in zip(places, colours, strict=True)]
+    result = color.rgb_to_lab(
+        np.float32(guided.colorize(photo, hints)) / (1 if dtype == "float32" else np.iinfo(dtype).max)
+    )
+    wanted = dict(zip(places, colours, strict=True))
+    misses = [np.hypot(*(result[place][1:] - ab)) for place, ab in wanted.items()]
+    assert len(misses) > 15 and max(misses) < 3.0
+    assert np.abs(result[..., 0] - known).max() < 0.6  # an 8-bit step
+
+
+def test_the_network_is_told_the_hints_and_its_answer_is_corrected(guided, sample_rgb):
+    prepared, hints = guided.prepare(sample_rgb), [Hint(40, 60, "teal"), Hint("70%", "30%", "red")]
+    inputs = guided.network_input(sample_rgb)
+    drawn = draw_hints(hints, sample_rgb.shape[:2], inputs["lightness"].shape[:2])
+    untold, told = guided.predict_ab([inputs, {**inputs, "hints": drawn}])
+    assert np.abs(told - untold).max() > 1.0
+    drawn = draw_hints(hints, sample_rgb.shape[:2], told.shape[:2])
+    expected = correct_colours(guided.gain * told, drawn, prepared.small)
+    np.testing.assert_allclose(guided.answer(prepared, hints), expected, atol=1e-3)
+
+
+def test_a_hint_leaves_the_other_object_alone(guided, two_objects):
+    before = rgb2lab(guided.colorize(two_objects))
+    after = rgb2lab(guided.colorize(two_objects, [Hint(64, 96, "crimson")]))
+    change = np.hypot(*np.moveaxis(after - before, -1, 0)[1:])
+    assert change[80:112, 48:80].mean() > 20.0
+    assert change[:, 128:].mean() < 2.0
+
+
+def test_a_colour_that_srgb_cannot_show_keeps_its_hue(guided):
+    photo = np.full((64, 64), 40, "uint8")
+    lab = rgb2lab(guided.colorize(photo, [Hint(30, 30, "#ff0000")]))[30, 30]
+    _, a, b = rgb2lab(np.array([1.0, 0.0, 0.0]))
+    assert lab[0] == pytest.approx(color.gray_to_lightness(photo)[0, 0], abs=0.6)
+    assert np.arctan2(lab[2], lab[1]) == pytest.approx(np.arctan2(b, a), abs=0.1)
+
+
+def test_photos_that_go_together_have_hints_of_their_own(guided, sample_rgb):
+    photos = [guided.prepare(photo) for photo in (sample_rgb, sample_rgb[::-1], sample_rgb[:100])]
+    hints = [[], [Hint(30, 40, "teal")], [Hint(0, 0, "red"), Hint("50%", 9, "blue")]]
+    for prepared, told, ab in zip(photos, hints, guided.answer_batch(photos, hints), strict=True):
+        np.testing.assert_allclose(ab, guided.answer(prepared, told), atol=1e-3)
+
+
+def test_hints_outside_the_photo_and_models_without_hints_are_refused(guided, colorizer, sample_rgb):
+    height, width = sample_rgb.shape[:2]
+    with pytest.raises(
+        HintError, match=f"The hint 9999,3 lies outside the photo of {width} x {height} pixels"
+    ):
+        guided.colorize(sample_rgb, [Hint(9999, 3, "red")])
+    with pytest.raises(ModelError, match="The model tiny takes no colour hints; (use|train one)"):
+        colorizer.colorize(sample_rgb, [Hint(9, 3, "red")])
+
+
+def test_the_palette_begins_with_the_models_own_colour(guided, sample_rgb):
+    prepared = guided.prepare(sample_rgb)
+    lab = rgb2lab(guided.finish(prepared, guided.answer(prepared)))[50, 60]
+    first, *_ = names = guided.palette(prepared, 60, 50, count=5)
+    assert len(names) <= 5
+    rgb = np.array([int(first[start : start + 2], 16) for start in (1, 3, 5)])
+    np.testing.assert_allclose(rgb2lab(rgb / 255.0), lab, atol=1.5)
+    with pytest.raises(HintError, match="lies outside the photo"):
+        guided.palette(prepared, 60, 5000)
+
+
+def test_the_front_door_takes_hints(guided, guided_model_file, sample_rgb):
+    hints = [Hint("20%", "20%", "olive")]
+    found = colorize(sample_rgb, guided_model_file, hints=hints)
+    np.testing.assert_array_equal(found, guided.colorize(sample_rgb, hints))
+    image = colorize(Image.fromarray(sample_rgb), guided_model_file, hints=hints)
+    np.testing.assert_array_equal(np.asarray(image), found)

@@ -15,9 +15,19 @@ DOORS = {"predict", "train", "evaluate", "benchmark", "export", "report", "handi
 # in one ring only one may import the other, which `test_folders_import_in_one_direction` holds.
 RINGS = [
     {"paths", "color", "errors", "images", "downloads"},
-    {"layers", "attention", "upsampling", "guidance", "runtime", "media"},
+    {
+        "layers",
+        "attention",
+        "upsampling",
+        "scribbles",
+        "guidance",
+        "hint_simulation",
+        "runtime",
+        "inference",
+        "media",
+    },
     {"models", "losses", "metrics", "data", "crops", "degrade", "saved", "imagenet"},
-    {"extractors"},
+    {"extractors", "corrections", "prepared", "palette"},
     {"colorizer"},
     {"steady", "video"},
     {"training", "evaluation", "cli"},

@@ -1,12 +1,14 @@
 """Large pictures in strips, against Keras's own resizing of the whole."""
 
+import time
+
 import numpy as np
 import pytest
 from keras import ops
 from PIL import Image
 
 from nxap_color import images
-from nxap_color.colorizer import Colorizer
+from nxap_color.prepared import finish_photo, prepare_pixels
 
 
 def noise(*shape):
@@ -53,11 +55,48 @@ def test_whole_numbers_become_floats_of_their_range(dtype):
     np.testing.assert_array_equal(images.to_float(np.array([0, top], dtype)), [0.0, 1.0])
 
 
-def test_strips_leave_no_seams(tiny_model, sample_rgb):
+def test_strips_leave_no_seams(sample_rgb):
     """Strips of a photo on its side run along the other axis: a seam would be seen in one of the two."""
     photo = np.asarray(Image.fromarray(sample_rgb).resize(LARGE[::-1]))
     ab = np.float32(np.random.default_rng(0).normal(0.0, 20.0, (48, 36, 2)))
-    colorizer = Colorizer(tiny_model)
-    upright, lying = colorizer.merge(photo, ab), colorizer.merge(photo.swapaxes(0, 1), ab.swapaxes(0, 1))
+    upright, lying = (
+        finish_photo(prepare_pixels(pixels, colours.shape[:2]), colours)
+        for pixels, colours in ((photo, ab), (photo.swapaxes(0, 1), ab.swapaxes(0, 1)))
+    )
     assert np.abs(upright.astype(int) - lying.swapaxes(0, 1)).max() <= 1
     assert np.mean(upright != lying.swapaxes(0, 1)) < 1e-3
+
+
+@pytest.mark.parametrize("size", [LARGE, (1, 1), (3, 500_000)])
+def test_shared_strips_are_all_done_once(size):
+    done = np.zeros(size[0], int)
+
+    def work(some_strips):
+        for rows in some_strips:
+            done[rows] += 1
+
+    images.share_strips(work, *size)
+    assert (done == 1).all()
+
+
+def test_an_error_in_one_strip_ends_the_others():
+    begun = []
+
+    def work(some_strips):
+        for rows in some_strips:
+            begun.append(rows.start)
+            time.sleep(0.01)
+            if rows.start == 0:
+                raise MemoryError
+
+    with pytest.raises(MemoryError):
+        images.share_strips(work, 500, images.STRIP_PIXELS)  # a row for each
+    assert len(begun) < 400
+
+
+def test_points_of_a_grid_lie_in_the_middle_of_equal_shares():
+    """As `enlarge` has it: a grid of 4 over 8 pixels lies at 0.5, 2.5, 4.5 and 6.5."""
+    before, after, weight = images.bilinear(np.arange(8), 8, 4)
+    places = (1.0 - weight) * (2 * before + 0.5) + weight * (2 * after + 0.5)
+    np.testing.assert_allclose(places, np.clip(np.arange(8), 0.5, 6.5))
+    assert [side.tolist() for side in images.bilinear(np.arange(3), 3, 1)] == [[0] * 3] * 3

@@ -183,3 +183,12 @@ def test_a_model_is_loaded_where_nothing_else_is_imported():
     script = "from nxap_color.saved import load_model; print(load_model('unet').name)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "unet\n", done.stderr
+
+
+def test_shipped_models_that_take_hints_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved, "SAVED_MODELS", tmp_path)
+    for name, recipe in {"b": {"hints": True}, "a": {"hints": True}, "c": {"hints": False}, "d": {}}.items():
+        (tmp_path / f"{name}.keras").touch()
+        (tmp_path / f"{name}.json").write_text(json.dumps({"arguments": recipe}))
+    (tmp_path / "e.keras").touch()  # without a recipe
+    assert saved.models_with_hints() == ["a", "b"]

@@ -9,7 +9,8 @@ from skimage.color import rgb2lab
 from nxap_color import color, images, upsampling
 from nxap_color.colorizer import Colorizer
 from nxap_color.layers import GuidedUpsampling
-from nxap_color.upsampling import upsample_guided
+from nxap_color.prepared import finish_photo, prepare_pixels
+from nxap_color.upsampling import colours_at, fit_colours, upsample_guided
 from nxap_color.video import find_chroma
 
 # (h, w) of the network's answer and (H, W) of the picture: odd sizes, ratios that are no whole numbers, a
@@ -53,12 +54,12 @@ def test_strips_leave_no_seams(sample_rgb):
     np.testing.assert_allclose(upright, lying.swapaxes(0, 1), atol=TOLERANCE)
 
 
-def test_photos_get_the_colours_of_the_layer(scene, tiny_model):
+def test_photos_get_the_colours_of_the_layer(scene):
     ab, gray = scene
     photo = np.float32(gray[..., None] / 255.0)
     lightness = color.find_lightness(photo)
-    expected = layer(0.6 * ab, lightness[..., 0])  # at this vividness
-    coloured = Colorizer(tiny_model, vividness=0.6).merge(photo, ab)
+    expected = layer(0.6 * ab, lightness[..., 0])
+    coloured = finish_photo(prepare_pixels(photo, ab.shape[:2]), 0.6 * ab)
     lab = np.concatenate([lightness, expected], axis=-1)
     # In the middle tones an ab unit moves a channel of sRGB by about a fiftieth, by more near black.
     np.testing.assert_allclose(coloured, color.lab_to_rgb(color.clip_to_gamut(lab)), atol=TOLERANCE / 20)
@@ -75,3 +76,12 @@ def test_films_get_the_colours_of_the_layer(matrix, scene, tiny_model):
 def test_the_layer_has_the_window_of_photos_and_films():
     assert GuidedUpsampling().get_config()["radius"] == upsampling.RADIUS
     assert GuidedUpsampling().get_config()["epsilon"] == upsampling.EPSILON
+
+
+def test_single_pixels_get_the_colours_of_the_whole(scene):
+    ab, gray = scene
+    lightness = color.gray_to_lightness(gray)
+    fitted = fit_colours(ab, images.shrink(lightness[..., None], ab.shape[:2])[..., 0])
+    places = np.random.default_rng(1).integers(0, gray.shape, (50, 2))
+    expected = upsample_guided(ab, lightness)[tuple(places.T)]
+    np.testing.assert_allclose(colours_at(fitted, lightness, places), expected, atol=TOLERANCE)

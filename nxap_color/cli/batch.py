@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from tqdm import tqdm
 
 from nxap_color.cli.console import describe_error
 from nxap_color.cli.jobs import Job, Report
-from nxap_color.colorizer import Colorizer, as_pixels
+from nxap_color.cli.told import Told, hint_notes
+from nxap_color.colorizer import Colorizer
+from nxap_color.guidance import Hint
 from nxap_color.images import before_after
 from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
@@ -31,6 +33,7 @@ from nxap_color.media.photos import (
     write_pages,
     write_photo,
 )
+from nxap_color.prepared import Prepared
 
 # Photos per batch, limited by `BATCH_PIXELS`.
 BATCH_PHOTOS = 8
@@ -50,6 +53,7 @@ def run_jobs(
     crf: int = ffmpeg.DEFAULT_CRF,
     quiet: bool = False,
     debug: bool = False,
+    told: Told | None = None,
 ) -> None:
     """Do jobs; one that fails is named on stderr and does not stop the rest.
 
@@ -61,6 +65,7 @@ def run_jobs(
         crf: quality of films, as in `films.video_codec`.
         quiet: whether to leave out progress bars, what was kept, and notes.
         debug: whether to print the traceback of what fails.
+        told: the hints of the one photo, if there are any.
     """
 
     def left_to_do() -> Iterator[Job]:
@@ -77,7 +82,7 @@ def run_jobs(
         if (first := next(left, None)) is None:
             return
         left = itertools.chain([first], left)
-        for job, outcome in colorize_files(load_colorizer(), left, overwrite, crf, quiet):
+        for job, outcome in colorize_files(load_colorizer(), left, overwrite, crf, quiet, told):
             bar.update()
             if isinstance(outcome, Exception):
                 report.failed.append(job.source)
@@ -129,8 +134,9 @@ class Task:
         wanted: those of its outputs that are to be written.
         contents: `Contents` of its source if that is a photo, else None.
         photo: `Photo`, once it is read.
-        given: what the network is given of it, as from `Colorizer.network_input`.
-        ab: what the network answers, as from `Colorizer.predict_ab`.
+        prepared: its pixels on their way, as from `Colorizer.prepare`.
+        hints: what the user said of its colours.
+        ab: its colours, as from `Colorizer.answer`.
         outcome: None until it is done; then a list of notes, or the exception that ended it.
     """
 
@@ -138,7 +144,8 @@ class Task:
     wanted: set[Path]
     contents: Contents | None = None
     photo: Photo | None = None
-    given: dict | None = None
+    prepared: Prepared | None = None
+    hints: Sequence[Hint] = ()
     ab: np.ndarray | None = None
     outcome: list | Exception | None = None
 
@@ -154,6 +161,7 @@ def colorize_files(
     overwrite: bool = False,
     crf: int = ffmpeg.DEFAULT_CRF,
     quiet: bool = True,
+    told: Told | None = None,
 ) -> Iterator[tuple[Job, list[str] | Exception]]:
     """Colour photos, films and GIFs, with all that belongs to them.
 
@@ -163,6 +171,7 @@ def colorize_files(
         overwrite: whether outputs that exist are replaced; else only missing ones are written.
         crf: quality of films, as in `films.video_codec`.
         quiet: whether to leave out the progress bars of films and GIFs.
+        told: the hints of the one photo, if there are any.
 
     Yields:
         For each job, in order, the job and a list of texts on what could not be kept as it was; or the job
@@ -172,7 +181,7 @@ def colorize_files(
     tasks = (_look_at(job, overwrite) for job in jobs)
     for is_single, group in itertools.groupby(tasks, operator.attrgetter("is_single_photo")):
         if is_single:
-            yield from _colorize_photos(colorizer, group)
+            yield from _colorize_photos(colorizer, group, told)
             continue
         for task in group:
             _try(_colorize_alone, task, colorizer, crf, quiet)
@@ -224,7 +233,7 @@ def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool) -> 
     task.outcome = notes
 
 
-def _colorize_photos(colorizer: Colorizer, tasks: Iterable[Task]) -> Iterator[tuple]:
+def _colorize_photos(colorizer: Colorizer, tasks: Iterable[Task], told: Told | None) -> Iterator[tuple]:
     """Colour single photos; while a batch goes through the network, others are read and written.
 
     Yields:
@@ -251,7 +260,7 @@ def _colorize_photos(colorizer: Colorizer, tasks: Iterable[Task]) -> Iterator[tu
         for batch in _in_batches(tasks):
             beside = 0 if batch[0].contents.pixels > LARGE_PIXELS else 1
             yield from settle(beside)
-            reading.append((batch, [pool.submit(_try, _read, task, colorizer) for task in batch]))
+            reading.append((batch, [pool.submit(_try, _read, task, colorizer, told) for task in batch]))
             yield from settle(beside)
         yield from settle(0)
     except KeyboardInterrupt:
@@ -281,16 +290,17 @@ def _in_batches(tasks: Iterable[Task]) -> Iterator[list[Task]]:
         yield batch
 
 
-def _read(task: Task, colorizer: Colorizer) -> None:
+def _read(task: Task, colorizer: Colorizer, told: Told | None) -> None:
     task.photo = read_photo(task.job.source)
-    task.given = colorizer.network_input(as_pixels(task.photo.rgb))
+    task.hints = told.for_photo(task.photo.rgb.shape[:2]) if told else ()
+    task.prepared = colorizer.prepare(task.photo.rgb)
 
 
 def _ask_network(colorizer: Colorizer, batch: list[Task]) -> None:
     """Let the network colour those tasks of a batch that have been read."""
     ready = [task for task in batch if task.outcome is None]
     try:
-        answers = colorizer.predict_ab([task.given for task in ready])
+        answers = colorizer.answer_batch([task.prepared for task in ready], [task.hints for task in ready])
         for task, ab in zip(ready, answers, strict=True):
             task.ab = ab
     except Exception as error:  # as in `_try`
@@ -302,12 +312,14 @@ def _ask_network(colorizer: Colorizer, batch: list[Task]) -> None:
 
 
 def _write(task: Task, colorizer: Colorizer) -> None:
-    photo, task.photo = task.photo, None  # whose memory goes to the encoder, if nothing else needs it
-    coloured = Photo(colorizer.merge(as_pixels(photo.rgb), task.ab), photo.alpha, photo.metadata)
+    # Their memory goes to the encoder, if nothing else needs it.
+    photo, task.photo, prepared, task.prepared = task.photo, None, task.prepared, None
+    coloured = Photo(colorizer.finish(prepared, task.ab, task.hints), photo.alpha, photo.metadata)
+    notes = hint_notes(task.hints, prepared.lightness)
     is_compared = task.job.compare in task.wanted
-    photo = photo if is_compared else None
+    photo, prepared = photo if is_compared else None, None
     make_folder(task.job.target.parent)
-    notes = write_photo(task.job.target, coloured)
+    notes += write_photo(task.job.target, coloured)
     if is_compared:
         _write_comparison(task.job, photo, coloured)
     task.outcome = notes

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from nxap_color.color import rgb_to_lab
 from nxap_color.evaluation.report import find_photos
-from nxap_color.guidance import Hint, random_square
+from nxap_color.guidance import Hint
+from nxap_color.hint_simulation import random_square
 from nxap_color.images import to_uint8
 from nxap_color.media.collections import own_name, read_listed
 
@@ -36,7 +37,8 @@ def true_hints(truth: np.ndarray, count: int, seed: int) -> list[Hint]:
     for _ in range(count):
         rows, columns = random_square(truth.shape[:2], PATCH_SIDE, rng)
         y, x = (part.start + (part.stop - part.start - 1) / 2 for part in (rows, columns))
-        hints.append(Hint(x, y, tuple(lab[rows, columns, 1:].mean(axis=(0, 1))), PATCH_SIDE / 2))
+        ab = tuple(lab[rows, columns, 1:].mean(axis=(0, 1)))
+        hints.append(Hint.from_ab(x, y, ab, PATCH_SIDE / 2))
     return hints
 
 

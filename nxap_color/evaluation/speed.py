@@ -58,7 +58,7 @@ def measure_steps(pixels: int, repeats: int = REPEATS) -> dict[str, float]:
     Returns:
         Dict from step to median seconds.
     """
-    from nxap_color.colorizer import Colorizer, as_pixels
+    from nxap_color.colorizer import Colorizer
     from nxap_color.media.photos import Photo, read_photo, write_photo
 
     colorizer, seconds = Colorizer.load(), {}
@@ -74,10 +74,10 @@ def measure_steps(pixels: int, repeats: int = REPEATS) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         (path,) = make_photos(Path(folder), 1, pixels)
-        photo = timed("decoding", lambda: as_pixels(read_photo(path).rgb))
-        given = timed("shrinking", lambda: colorizer.network_input(photo))
-        (ab,) = timed("network", lambda: colorizer.predict_ab([given]))
-        rgb = timed("full-size colour", lambda: colorizer.merge(photo, ab))
+        photo = timed("decoding", lambda: read_photo(path).rgb)
+        prepared = timed("shrinking", lambda: colorizer.prepare(photo))
+        ab = timed("network", lambda: colorizer.answer(prepared))
+        rgb = timed("full-size colour", lambda: colorizer.finish(prepared, ab))
         timed("encoding", lambda: write_photo(path.with_name("coloured.jpg"), Photo(rgb)))
     return seconds
 

@@ -41,20 +41,20 @@ class Watched:
     def __getattr__(self, name):
         return getattr(self.colorizer, name)
 
-    def network_input(self, photo):
+    def prepare(self, photo):
         with self.lock:
             self.on_the_way += 1
             self.most = max(self.most, self.on_the_way)
-        return self.colorizer.network_input(photo)
+        return self.colorizer.prepare(photo)
 
-    def predict_ab(self, inputs, **options):
-        self.batches.append(len(inputs))
-        return self.colorizer.predict_ab(inputs, **options)
+    def answer_batch(self, photos, hints):
+        self.batches.append(len(photos))
+        return self.colorizer.answer_batch(photos, hints)
 
-    def merge(self, photo, ab):
+    def finish(self, prepared, ab, hints):
         with self.lock:
             self.on_the_way -= 1
-        return np.zeros((1, 1, 3), photo.dtype)
+        return np.zeros((1, 1, 3), prepared.pixels.dtype)
 
 
 def album_of(folder, *pixels):

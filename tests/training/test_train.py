@@ -258,7 +258,7 @@ def test_a_network_that_takes_hints_is_trained_and_used(photo_folder, tmp_path, 
     network = saved.load_model(output)
     assert {tensor.name for tensor in network.inputs} == {"lightness", "hints"}
     colorizer = Colorizer.load(output)
-    hint = Hint(x=40, y=30, ab=(0.0, 25.0), radius=20)
+    hint = Hint.from_ab(40, 30, (0.0, 25.0), radius=20)
     without, told = colorizer.colorize(sample_rgb), colorizer.colorize(sample_rgb, [hint])
     _, ab = color.split_lightness_ab(told[25:36, 35:46] / np.float32(255.0))
     np.testing.assert_allclose(128.0 * ab.mean(axis=(0, 1)), hint.ab, atol=3.0)

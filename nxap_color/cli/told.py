@@ -1,0 +1,98 @@
+"""The colour hints of a command line, which belong to one photo."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nxap_color.cli.jobs import kind_of
+from nxap_color.corrections import duller_hints
+from nxap_color.errors import PhotoError, UsageError
+from nxap_color.guidance import Hint, parse_hint, read_hints
+from nxap_color.media.photos import count_pictures
+
+# More hints than this are not named one by one.
+NAMED_HINTS = 3
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a user says of the colours of a photo.
+
+    Attributes:
+        hints: `Hint`s.
+        file: file of more of them, as in `guidance.read_hints`, or None.
+    """
+
+    hints: tuple[Hint, ...] = ()
+    file: Path | None = None
+
+    def for_photo(self, size: tuple[int, int]) -> list[Hint]:
+        """Return all hints; HintError if scribbles have another aspect than the photo of `size` (H, W)."""
+        return [*(read_hints(self.file, size) if self.file else []), *self.hints]
+
+
+def read_told(texts: Sequence[str], file: Path | None, inputs: Sequence[Path]) -> Told:
+    """Read the hints of a command line, before any work is done.
+
+    Args:
+        texts: hints as in `guidance.parse_hint`.
+        file: file of more of them, or None.
+        inputs: what is to be coloured.
+
+    Returns:
+        `Told`; places are not yet known to lie inside the photo.
+
+    Raises:
+        errors.HintError: if a hint, or the file of hints, cannot be used.
+        errors.UsageError: if the inputs are several, a folder, a film, an animation or pages.
+    """
+    told = Told(tuple(parse_hint(text) for text in texts), file)
+    if found := _not_one_photo(inputs):
+        raise UsageError(f"Hints belong to one photo, but the input is {found}.")
+    if file:
+        read_hints(file)
+    return told
+
+
+def _not_one_photo(inputs):
+    """Say what inputs are that are not one photo; None if they are one, or cannot be read at all."""
+    if len(inputs) > 1:
+        return f"{len(inputs)} files"
+    (path,) = inputs
+    if path.is_dir():
+        return "a folder"
+    if kind_of(path) in ("film", "GIF"):
+        return f"a {kind_of(path)}"
+    if kind_of(path) is None:
+        return None
+    try:
+        contents = count_pictures(path)
+    except PhotoError:  # an error of the photo, told as one
+        return None
+    if contents.count == 1:
+        return None
+    return f"{contents.count} frames" if contents.is_animation else f"{contents.count} pages"
+
+
+def hint_notes(hints: Sequence[Hint], lightness: np.ndarray) -> list[str]:
+    """Say which hints ask for more chroma than sRGB has at the photo's lightness.
+
+    Args:
+        hints: `Hint`s of the photo.
+        lightness: float32 array (H, W) of the photo, L in [0, 100].
+
+    Returns:
+        List of texts, none for hints that are kept to.
+    """
+    duller = duller_hints(hints, lightness)
+    if len(duller) > NAMED_HINTS:
+        return [
+            f"{len(duller)} of {len(hints)} hints are more vivid than sRGB can show at the lightness there; "
+            "the nearest are shown"
+        ]
+    return [
+        f"the hint {hint} is more vivid than sRGB can show at the lightness there; the nearest is shown"
+        for hint in duller
+    ]

@@ -1,0 +1,139 @@
+"""Colour hints on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from nxap_color.media.photos import read_photo
+from nxap_color.predict import main
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A gray of one lightness, 64 x 48, as a PNG."""
+    path = tmp_path / "old.png"
+    Image.new("L", (64, 48), 120).save(path)
+    return path
+
+
+@pytest.fixture
+def run(guided_model_file, tmp_path, monkeypatch):
+    """The command line with a small model that takes hints, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: main([*map(str, arguments), "--model", str(guided_model_file)])
+
+
+def ab_at(path, x, y):
+    return rgb2lab(read_photo(path).rgb)[y, x, 1:]
+
+
+def ab_of(rgb):
+    return rgb2lab(np.array(rgb) / 255.0)[1:]
+
+
+def test_hints_give_places_their_colours(run, photo, tmp_path, capsys):
+    (tmp_path / "hints.json").write_text(json.dumps({"hints": [{"x": 50, "y": 40, "ab": [-20, 10]}]}))
+    assert run(photo, "--hint", "10,12,#8c5f5b", "--hint", "50%,0%,steelblue", "--hints", "hints.json") == 0
+    result = tmp_path / "old_color.png"
+    np.testing.assert_allclose(ab_at(result, 10, 12), ab_of((0x8C, 0x5F, 0x5B)), atol=3.0)
+    np.testing.assert_allclose(ab_at(result, 32, 0), ab_of((70, 130, 180)), atol=3.0)
+    np.testing.assert_allclose(ab_at(result, 50, 40), (-20, 10), atol=3.0)
+    assert capsys.readouterr().out == f"wrote {result}\n"
+
+
+def test_scribbles_give_places_their_colours(run, photo, tmp_path):
+    layer = np.zeros((48, 64, 4), "uint8")
+    layer[20:23, 5:30] = (150, 100, 100, 255)
+    Image.fromarray(layer).save(tmp_path / "strokes.png")
+    assert run(photo, "--hints", "strokes.png") == 0
+    np.testing.assert_allclose(ab_at(tmp_path / "old_color.png", 15, 21), ab_of((150, 100, 100)), atol=3.0)
+
+
+def test_a_colour_too_vivid_for_the_lightness_is_noted(run, photo, capsys):
+    assert run(photo, "--hint", "10,12,#0000ff", "--hint", "30,12,gray") == 0
+    note = "the hint 10,12 is more vivid than sRGB can show at the lightness there; the nearest is shown"
+    assert capsys.readouterr().out.splitlines()[0] == f"note: {photo}: {note}"
+    assert run(photo, "--overwrite", *(part for x in range(5) for part in ("--hint", f"{9 * x},9,blue"))) == 0
+    assert f"note: {photo}: 5 of 5 hints are more vivid" in capsys.readouterr().out
+    assert run(photo, "--overwrite", "--quiet", "--hint", "10,12,blue") == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_a_place_outside_is_an_error_of_the_photo(run, photo, tmp_path, capsys):
+    assert run(photo, "--hint", "900,10,red") == 1
+    expected = f"error: {photo}: The hint 900,10 lies outside the photo of 64 x 48 pixels."
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "old_color.png").exists()
+
+
+def test_scribbles_of_another_aspect_are_an_error_of_the_photo(run, photo, tmp_path, capsys):
+    layer = np.zeros((64, 64, 4), "uint8")
+    layer[9, 9] = 255
+    Image.fromarray(layer).save(tmp_path / "strokes.png")
+    assert run(photo, "--hints", "strokes.png") == 1
+    expected = "'strokes.png' have 64 x 64 pixels, another aspect than the photo of 64 x 48."
+    assert expected in capsys.readouterr().err
+
+
+def fails(*_, **__):
+    raise AssertionError("a network was loaded")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--hint", "120,88"], "A hint is X,Y,COLOUR, such as"),
+        (["--hint", "1,2,rad"], "There is no colour 'rad'"),
+        (["--hints", "none.json"], "The hints 'none.json' cannot be read: No such file or directory."),
+        (["--hints", "old.png"], "The scribbles 'old.png' have no transparency: use a transparent layer"),
+    ],
+)
+def test_hints_that_make_no_sense_are_wrong_usage_before_any_work(
+    run, photo, monkeypatch, capsys, options, message
+):
+    monkeypatch.setattr("nxap_color.colorizer.Colorizer.load", fails)
+    assert run(photo, *options) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def make_inputs(folder):
+    """Inputs that are not one photo: name -> what they are called."""
+    still = Image.new("L", (64, 48), 120)
+    moved = Image.new("L", (64, 48), 90)
+    still.save(folder / "pages.tif", save_all=True, append_images=[moved])
+    still.save(folder / "moving.png", save_all=True, append_images=[moved, still])
+    still.save(folder / "moving.gif", save_all=True, append_images=[moved])
+    (folder / "album").mkdir()
+    (folder / "film.mp4").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "what"),
+    [
+        (["old.png", "old.png"], "2 files"), (["album"], "a folder"), (["film.mp4"], "a film"),
+        (["moving.gif"], "a GIF"), (["moving.png"], "3 frames"), (["pages.tif"], "2 pages"),
+    ],
+)  # fmt: skip
+def test_hints_belong_to_one_photo(run, photo, tmp_path, monkeypatch, capsys, inputs, what):
+    make_inputs(tmp_path)
+    monkeypatch.setattr("nxap_color.colorizer.Colorizer.load", fails)
+    assert run(*inputs, "--hint", "1,2,red") == 2
+    assert capsys.readouterr().err == f"error: Hints belong to one photo, but the input is {what}.\n"
+
+
+def test_a_photo_that_cannot_be_read_is_named_as_without_hints(run, tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for name in ("broken.png", "none.png"):
+        assert run(name, "--hint", "1,2,red") == 1
+        assert f"error: {name}: " in capsys.readouterr().err
+
+
+def test_a_model_without_hints_is_named_with_one_that_takes_them(tiny_model_file, photo, monkeypatch, capsys):
+    arguments = [str(photo), "--hint", "1,2,red", "--model", str(tiny_model_file)]
+    for others, remedy in (([], "train one with --hints"), (["unet", "other"], "use unet or other")):
+        monkeypatch.setattr("nxap_color.saved.models_with_hints", lambda others=others: others)
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == f"error: The model tiny takes no colour hints; {remedy}.\n"
