@@ -118,7 +118,9 @@ class TrainConfig:
     filters: int | None = _option(
         None, "channels of fusion's first layer; 64 without this option", kind=POSITIVE, metavar="N"
     )
-    hints: bool = _option(False, "have the unet take colour hints, simulated in training")
+    hints: bool = _option(
+        False, "have the unet take colour hints, simulated in training; also without this option if INIT does"
+    )
     queries: int = _option(0, "colour queries of the unet", kind=NOT_NEGATIVE, metavar="N")
     imagenet: bool = _option(False, "start the unet's encoder from ImageNet weights")
     init: str | None = _option(

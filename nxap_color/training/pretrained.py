@@ -33,8 +33,8 @@ def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool 
         try:
             layer.set_weights(source.get_layer(layer.name).get_weights())
         except ValueError as error:
-            is_missing = layer.name not in {other.name for other in source.layers}
-            if (layer.name in HEADS and head_may_differ) or (layer.name.startswith(ADDED) and is_missing):
+            is_missing = layer.name.startswith(ADDED) and not _has(source, layer.name)
+            if (layer.name in HEADS and head_may_differ) or is_missing:
                 continue
             shapes = " and ".join(str(tuple(weight.shape)) for weight in layer.weights)
             raise UserError(
@@ -45,6 +45,8 @@ def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool 
 
 def average_weights(names: Sequence[str | Path]) -> keras.Model:
     """Average networks that were fine-tuned from one start: better than each of them, at no cost.
+
+    What takes hints or asks colour queries is averaged over those that have it, the first one among them.
 
     Reference:
         Wortsman et al.: Model Soups, ICML 2022.
@@ -63,9 +65,14 @@ def average_weights(names: Sequence[str | Path]) -> keras.Model:
     mean = networks[0]
     for layer in mean.layers:
         if layer.weights:
-            same = [network.get_layer(layer.name).get_weights() for network in networks]
+            having = [n for n in networks if not layer.name.startswith(ADDED) or _has(n, layer.name)]
+            same = [network.get_layer(layer.name).get_weights() for network in having]
             layer.set_weights([np.mean(weights, axis=0) for weights in zip(*same, strict=True)])
     return mean
+
+
+def _has(network, name):
+    return name in {layer.name for layer in network.layers}
 
 
 def freeze_encoder(model: keras.Model, num_blocks: int) -> None:

@@ -1,5 +1,6 @@
 """From the settings of a training to the networks, the loss and the optimizer that they name, and `fit`."""
 
+import dataclasses
 import functools
 import math
 import sys
@@ -61,6 +62,7 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
     Returns:
         The recipe; None in all but the first of several processes.
     """
+    config = _keep_hints(config)
     keras.utils.set_random_seed(config.seed)
     world = _find_world(config)
     run = Run(config, world)
@@ -105,6 +107,14 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
         except UserError as error:  # the model itself is there
             world.say(f"note: prediction with it will need Keras: {error}")
     return recipe
+
+
+def _keep_hints(config: TrainConfig) -> TrainConfig:
+    """Let a network that starts from one which takes hints take them, too."""
+    if not config.init or config.arch != "unet":
+        return config
+    takes_hints = bool(saved.load_recipe(config.init).get("arguments", {}).get("hints"))
+    return dataclasses.replace(config, hints=config.hints or takes_hints)
 
 
 def find_extractor(config: TrainConfig) -> extractors.Extractor | None:

@@ -187,3 +187,16 @@ def test_frozen_blocks_are_the_first_ones(num_blocks):
 def test_blocks_that_are_not_there_are_refused(build, num_blocks):
     with pytest.raises(UserError, match=f"has no {num_blocks} encoder blocks to freeze"):
         pretrained.freeze_encoder(build(), num_blocks)
+
+
+def test_networks_with_and_without_hints_are_averaged(tmp_path):
+    """What only one of them has it keeps; the rest is the mean."""
+    plain, guided = models.build_unet(), models.build_unet(hints=True)
+    for network, value in ((plain, 1.0), (guided, 3.0)):
+        network.set_weights([np.full(weight.shape, value, "float32") for weight in network.get_weights()])
+    plain.save(tmp_path / "plain.keras")
+    guided.save(tmp_path / "guided.keras")
+    mean = pretrained.average_weights([tmp_path / "guided.keras", tmp_path / "plain.keras"])
+    found = {layer.name: float(layer.get_weights()[0].mean()) for layer in mean.layers if layer.weights}
+    assert found["hints_stem"] == found["hints_attention"] == 3.0
+    assert found["encoder_stem"] == found["decoder_64"] == found["ab"] == 2.0

@@ -221,6 +221,8 @@ def test_the_shipped_model_is_fine_tuned_on_ones_own_photos(photo_folder, tmp_pa
     assert moved["encoder_block3_project"] and moved["decoder_160"] and moved["ab"]
     recipe = json.loads(output.with_suffix(".json").read_text())
     assert recipe["init"] == saved.load_recipe("unet")
+    # Who fine-tunes a model that takes hints gets one that takes hints.
+    assert {tensor.name for tensor in mine.inputs} == {"lightness", "hints"} and recipe["arguments"]["hints"]
 
 
 def test_the_average_of_the_weights_is_saved_and_training_goes_on_with_the_weights(tmp_path):
