@@ -135,6 +135,8 @@ def log_held_back() -> Iterator[None]:
             os.dup2(held_back.fileno(), descriptor)
         try:
             yield
+            if _stops:  # a stop that a library swallowed
+                raise KeyboardInterrupt(_stops[0])
         except Exception:
             if _stops:  # what libraries say of a stop in their midst
                 raise
