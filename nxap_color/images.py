@@ -49,8 +49,9 @@ def share_strips(work: Callable[[Iterator[slice]], object], height: int, width: 
             it needs for a strip it can set aside once: fresh memory costs more than what is done to it.
         height, width: pixels of the picture.
     """
-    left = iter(list(strips(height, width)))  # a list's iterator may be shared, a generator may not
-    threads = max(1, cv2.getNumThreads())
+    shared = list(strips(height, width))
+    left = iter(shared)  # a list's iterator may be shared, a generator may not
+    threads = max(1, min(len(shared), cv2.getNumThreads()))
     with ThreadPoolExecutor(threads) as pool:
         try:
             for _ in pool.map(work, [left] * threads):  # which raises what the function raises
