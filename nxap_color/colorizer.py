@@ -13,7 +13,7 @@ from nxap_color import color, errors, saved
 from nxap_color.corrections import correct_colours
 from nxap_color.guidance import Hint, draw_hints
 from nxap_color.images import shrink
-from nxap_color.inference import find_stride, fused_features, mirror_inputs, run_network
+from nxap_color.inference import find_stride, fused_features, mirror_inputs, run_network, takes_hints
 from nxap_color.media.photos import read_photo
 from nxap_color.palette import likely_colours
 from nxap_color.prepared import Prepared, as_pixels, finish_photo, prepare_pixels
@@ -39,8 +39,8 @@ class Colorizer:
 
     Args:
         network: a `runtime.Network` as from `saved.load_network`, or a `keras.Model`: a dict of "lightness"
-            (batch, H, W, 1) in [-1, 1], "hints" (batch, H, W, 3) if it takes them, and, if it fuses
-            features, those of its extractor by name -> ab / AB_SCALE (batch, h, w, 2).
+            (batch, H, W, 1) in [-1, 1] and, if it fuses features, those of its extractor by name -> ab /
+            AB_SCALE (batch, h, w, 2), and behind it, if it takes hints, HINT_CHANNELS more channels.
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
         chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are less colourful
@@ -177,7 +177,7 @@ class Colorizer:
         return prepare_pixels(pixels, answered, inputs)
 
     def answer(self, prepared: Prepared, hints: Sequence[Hint] = ()) -> np.ndarray:
-        """Decide the colours of a photo: one pass of the network, mirrored as in `predict_ab`.
+        """Decide the colours of a photo. The network looks at it once, however often hints change.
 
         Args:
             prepared: `Prepared`, from `prepare`.
@@ -210,23 +210,25 @@ class Colorizer:
             errors.HintError, errors.ModelError: as `answer`.
         """
         hints = hints or [()] * len(photos)
-        pairs = list(zip(photos, hints, strict=True))
-        answers = self.predict_ab([self._with_hints(*pair) for pair in pairs])
-        return [self._keep_to(*pair, self.gain * ab) for pair, ab in zip(pairs, answers, strict=True)]
+        if any(hints):
+            self.require_hints()
+        self._look_at([prepared for prepared in photos if prepared.looks is None])
+        return [self._keep_to(*pair) for pair in zip(photos, hints, strict=True)]
 
-    def _with_hints(self, prepared, hints):
-        """The network's inputs of a photo whose hints are told."""
-        if not hints:
-            return prepared.inputs
-        self.require_hints()
-        size = prepared.inputs["lightness"].shape[:2]
-        return {**prepared.inputs, "hints": draw_hints(hints, prepared.size, size)}
+    def _look_at(self, photos):
+        """Have the network look at photos and at their mirror images."""
+        inputs = [prepared.inputs for prepared in photos]
+        for prepared, looks in zip(photos, self._look_twice(inputs), strict=True):
+            prepared.looks = looks
 
-    def _keep_to(self, prepared, hints, ab):
-        """Correct what the network made of some hints."""
+    def _keep_to(self, prepared, hints):
+        """The answer to a photo that the network has seen, corrected towards hints."""
+        mean = prepared.looks.mean(axis=0)
+        ab = self.gain * mean[..., :2]
         if not hints:
             return ab
-        return correct_colours(ab, draw_hints(hints, prepared.size, ab.shape[:2]), prepared.small)
+        drawn = draw_hints(hints, prepared.size, ab.shape[:2])
+        return correct_colours(ab, drawn, mean[..., 2:])
 
     def finish(self, prepared: Prepared, ab: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Give a photo its colours at full size; see `prepared.finish_photo`.
@@ -241,25 +243,34 @@ class Colorizer:
         """
         return finish_photo(prepared, ab, hints)
 
-    def palette(self, prepared: Prepared, x: float | str, y: float | str, count: int = 8) -> list[str]:
+    def palette(
+        self,
+        prepared: Prepared,
+        x: float | str,
+        y: float | str,
+        count: int = 8,
+        hints: Sequence[Hint] = (),
+    ) -> list[str]:
         """List the colours that are likely at a place, to offer them to a user who is about to hint.
 
         Args:
             prepared: `Prepared`, from `prepare`.
             x, y: the place, as in `guidance.Hint`.
             count: how many at most; a network that is sure of itself has fewer.
+            hints: those given so far, as in `colorize`.
 
         Returns:
             List of "#rrggbb" at the lightness of the place, all of them different, most likely first: what
-            the network answers there; what it answers to each of the two looks at the photo and its mirror
-            image; what it answers elsewhere in the photo at like lightness; and the first at other vividness.
+            `answer` gives there; what the network answers to each of the two looks at the photo and its
+            mirror image; what there is elsewhere in the photo at like lightness; and the first at other
+            vividness.
 
         Raises:
-            errors.HintError: if the place lies outside the photo.
+            errors.HintError: if the place or a hint lies outside the photo.
         """
-        looks = run_network(self.network, self.stride, [prepared.inputs, mirror_inputs(prepared.inputs)])
-        one, other = (self.gain * color.AB_SCALE * ab for ab in (looks[0], looks[1][:, ::-1]))
-        return likely_colours(prepared, Hint(x, y, "gray"), [(one + other) / 2.0, one, other], count)
+        answer = self.answer(prepared, hints)
+        looks = self.gain * prepared.looks[..., :2]
+        return likely_colours(prepared, Hint(x, y, "gray"), [answer, *looks], count)
 
     def require_hints(self) -> None:
         """Check that the network takes colour hints.
@@ -267,7 +278,7 @@ class Colorizer:
         Raises:
             errors.ModelError: if it does not; says which shipped model does.
         """
-        if "hints" not in self.network.inputs:
+        if not takes_hints(self.network):
             others = " or ".join(saved.models_with_hints())
             remedy = f"use {others}" if others else "train one with --hints"
             raise errors.ModelError(f"The model {self.network.name} takes no colour hints; {remedy}.")
@@ -319,8 +330,7 @@ class Colorizer:
         looks is the safer answer.
 
         Args:
-            inputs: list of dicts as from `network_input`, sizes may differ; for a network that takes them
-                with "hints", float32 array (h, w, 3) as from `guidance.draw_hints`, or without.
+            inputs: list of dicts as from `network_input`, sizes may differ.
             mirrored: whether to look at the mirror images, too, in twice the time. Pictures are mirrored;
                 vectors are those of the photo as it is, as they are for mirrored crops in training.
 
@@ -330,13 +340,19 @@ class Colorizer:
         Raises:
             errors.ModelError: if the network answers NaN or infinity.
         """
-        if not mirrored:
-            return [ab * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
-        answers = run_network(
-            self.network, self.stride, [*inputs, *(mirror_inputs(given) for given in inputs)]
-        )
-        pairs = zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)
-        return [(ab + of_mirror[:, ::-1]) * (color.AB_SCALE / 2.0) for ab, of_mirror in pairs]
+        if mirrored:
+            return [looks[..., :2].mean(axis=0) for looks in self._look_twice(inputs)]
+        return [ab[..., :2] * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
+
+    def _look_twice(self, inputs):
+        """Looks, as in `Prepared`, at each of some photos."""
+        both = [*inputs, *(mirror_inputs(given) for given in inputs)]
+        answers = run_network(self.network, self.stride, both)
+        of_mirrors = (answer[:, ::-1] for answer in answers[len(inputs) :])
+        looks = [np.stack(pair) for pair in zip(answers[: len(inputs)], of_mirrors, strict=True)]
+        for each in looks:
+            each[..., :2] *= color.AB_SCALE
+        return looks
 
 
 @functools.cache

@@ -5,16 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from nxap_color.color import AB_SCALE, clip_to_gamut
+from nxap_color.gaussian_process import guess_missing, place_points
 from nxap_color.guidance import Hint, place
 from nxap_color.images import strips
 from nxap_color.upsampling import colours_at
-
-# How far what the network missed at a hint is corrected around it: over so much of the shorter side of its
-# answer, and to so much other lightness, in L units.
-REACH = 0.06
-LIKENESS = 10.0
-_FAINT = 0.05  # weight at which a correction has fallen to a half
-_LEVEL = LIKENESS / 4.0  # L units between the lightnesses for which corrections are spread
 
 # How far what is left at the very pixel is corrected at full size: to one pixel of the network's answer
 # beside it, and to so much other lightness, in L units, where the correction has fallen to nothing.
@@ -29,47 +23,21 @@ MAX_ROUNDS = 200
 NOTABLE_LOSS = 0.9
 
 
-def correct_colours(ab: np.ndarray, drawn: np.ndarray, lightness: np.ndarray) -> np.ndarray:
-    """Give hinted places the colours asked for, and what is near and of like lightness a part of the change.
-
-    A joint bilateral average of what is missing at the hints. It is separable in rows, columns and
-    lightness, so that a thousand hints take as long as one.
-
-    Reference:
-        Chen, Paris, Durand: Real-time Edge-Aware Image Processing with the Bilateral Grid, SIGGRAPH 2007.
+def correct_colours(ab: np.ndarray, drawn: np.ndarray, likeness: np.ndarray) -> np.ndarray:
+    """Give hinted places the colours asked for, and what is alike its part of the change.
 
     Args:
-        ab: float32 array (h, w, 2), ab units: the network's answer, which saw the hints.
-        drawn: float32 array (h, w, 3) as from `guidance.draw_hints`.
-        lightness: float32 array (h, w), L in [0, 100].
+        ab: float32 array (h, w, 2), ab units: the network's answer.
+        drawn: float32 array (h, w, 3) as from `guidance.draw_hints`, with one hint at least.
+        likeness: float32 array (h, w, HINT_CHANNELS), what the network answers beside it; see
+            `gaussian_process`.
 
     Returns:
         float32 array (h, w, 2), ab units.
     """
-    rows, columns = np.nonzero(drawn[..., 2])
-    missing = drawn[rows, columns, :2] * AB_SCALE - ab[rows, columns]
-    told = np.vstack([missing.T, np.ones(len(rows), "float32")])  # (3, hints)
-    height, width = lightness.shape
-    reach = REACH * min(height, width)
-    levels = np.arange(0.0, 100.0 + 2.0 * _LEVEL, _LEVEL, dtype="float32")
-    alike = _bell(levels[:, None] - lightness[rows, columns], LIKENESS)  # (levels, hints)
-    grid = np.zeros((len(levels), 3, height, width), "float32")
-    grid[:, :, rows, columns] = alike[:, None] * told
-    grid = _bell(_differences(height), reach) @ grid @ _bell(_differences(width), reach)
-    # Each pixel lies between two levels.
-    below = np.int64(lightness / _LEVEL)
-    weight = (lightness / _LEVEL - below)[..., None]
-    down, across = np.ogrid[:height, :width]
-    spread = (1.0 - weight) * grid[below, :, down, across] + weight * grid[below + 1, :, down, across]
-    return ab + spread[..., :2] / (spread[..., 2:] + _FAINT)
-
-
-def _differences(length):
-    return np.subtract.outer(np.arange(length), np.arange(length))
-
-
-def _bell(differences, width):
-    return np.exp(-0.5 * (differences / width) ** 2, dtype="float32")
+    known = np.flatnonzero(drawn[..., 2])
+    missing = (drawn[..., :2] * AB_SCALE - ab).reshape(-1, 2)[known]
+    return ab + guess_missing(place_points(likeness), known, missing).reshape(ab.shape)
 
 
 class PixelCorrection:

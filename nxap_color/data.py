@@ -7,7 +7,6 @@ Photos smaller than the crops are cut to the size at which they are sharp. For a
 features of an extractor, the inputs also have these, under the extractor's name.
 """
 
-import functools
 import os
 from typing import Any
 
@@ -19,7 +18,6 @@ from nxap_color.color import AB_SCALE, ab_bins, split_lightness_ab
 from nxap_color.crops import centre_crop, random_crop, sharp_size
 from nxap_color.degrade import degrade, draw_emulsion, record
 from nxap_color.errors import UserError
-from nxap_color.hint_simulation import simulate_hints
 from nxap_color.metrics import colorfulness
 
 # A photo counts as gray when the spread of its opponent colours R-G and (R+G)/2-B stays below this, in
@@ -58,7 +56,6 @@ def training_batches(
     features: Any = None,
     emulsions: float = 0.0,
     devices: int = 1,
-    hints: bool = False,
 ) -> tf.data.Dataset:
     """Build the endless training pipeline: random crops and flips, in batches of (inputs, ab).
 
@@ -81,13 +78,11 @@ def training_batches(
         emulsions: share of the photos whose lightness is that of another emulsion (`degrade.draw_emulsion`),
             before any damage; the colours to learn stay.
         devices: the number of photos in a batch is a multiple of it, if `batch_size` is.
-        hints: whether the network takes colour hints, simulated by `hint_simulation.simulate_hints`.
 
     Returns:
         `tf.data.Dataset` of (inputs, ab). The inputs are a dict: "lightness", float32 (batch, height, width,
-        1) in [-1, 1]; "hints", float32 (batch, height, width, 3), if the network takes them; and, with
-        `features`, under their name, float32 (batch, num_features). The answer is ab / AB_SCALE, float32
-        (batch, height, width, 2).
+        1) in [-1, 1], and, with `features`, under their name, float32 (batch, num_features). The answer is
+        ab / AB_SCALE, float32 (batch, height, width, 2).
     """
 
     def epoch_batches(epoch):
@@ -111,7 +106,7 @@ def training_batches(
         for share, change in ((emulsions, record_batch), (degraded, degrade_batch)):
             if share:
                 batches = batches.enumerate().map(change, num_parallel_calls=tf.data.AUTOTUNE)
-        return _for_fit(batches, features, functools.partial(_hint, (seed, epoch)) if hints else None)
+        return _for_fit(batches, features)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo("int64").max)
     return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
@@ -122,17 +117,14 @@ def validation_batches(
     image_size: tuple[int, int],
     batch_size: int,
     features: Any = None,
-    hints: bool = False,
 ) -> tf.data.Dataset:
     """Build the validation pipeline: one pass, the middle of each photo, nothing random.
-
-    There is not a single hint in "hints", if the network takes them: so networks with and without compare.
 
     Args:
         photos: `training.sources.PhotoSet`.
         image_size: (height, width) of the crops after resizing, in pixels.
         batch_size: photos in a batch, as in `training_batches`; the last one of each size may have fewer.
-        features, hints: as in `training_batches`.
+        features: as in `training_batches`.
 
     Returns:
         `tf.data.Dataset`, as from `training_batches`.
@@ -142,7 +134,7 @@ def validation_batches(
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     batches = _to_lightness_ab(_batch_by_size(crops, image_size, batch_size))
-    return _for_fit(batches, features, _hint_nothing if hints else None).prefetch(tf.data.AUTOTUNE)
+    return _for_fit(batches, features).prefetch(tf.data.AUTOTUNE)
 
 
 def mean_ab(batches: tf.data.Dataset, num_batches: int = 100) -> np.ndarray:
@@ -286,30 +278,13 @@ def _to_lightness_ab(batches):
     return batches.map(split, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _hint(seed, index, ab):
-    """Simulate hints for the batch of a number, from its colours (batch, H, W, 2)."""
+def _for_fit(batches, features):
+    """(names, rgb, lightness, ab) -> (inputs by name, ab)."""
 
-    def simulate(ab, *seed):
-        return np.stack([simulate_hints(photo, (*seed, number)) for number, photo in enumerate(ab)])
-
-    hints = tf.numpy_function(simulate, (ab, *seed, index), tf.float32)
-    return tf.ensure_shape(hints, (*ab.shape[:3], 3))
-
-
-def _hint_nothing(index, ab):
-    return tf.zeros_like(tf.repeat(ab[..., :1], 3, axis=-1))
-
-
-def _for_fit(batches, features, hint):
-    """(names, rgb, lightness, ab) -> (inputs by name, ab); `hint` makes hints of a batch's number and ab."""
-
-    def name_inputs(index, batch):
-        names, _, lightness, ab = batch
+    def name_inputs(names, rgb, lightness, ab):
         inputs = {"lightness": lightness}
-        if hint:
-            inputs["hints"] = hint(index, ab)
         if features is not None:
             inputs[features.name] = features.of(names)
         return inputs, ab
 
-    return batches.enumerate().map(name_inputs, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.map(name_inputs, num_parallel_calls=tf.data.AUTOTUNE)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nxap_color import errors
+from nxap_color.gaussian_process import HINT_CHANNELS
 from nxap_color.runtime import SIZE_MULTIPLE, Inputs, Network
 
 BATCH_SIZE = 8
@@ -16,16 +17,16 @@ def run_network(network: Network, stride: int, inputs: Sequence[Inputs]) -> list
     Args:
         network: `runtime.Network`.
         stride: as from `find_stride`.
-        inputs: list of dicts as from `Colorizer.network_input`, sizes may differ; a network that takes hints
-            gets none where "hints" is missing.
+        inputs: list of dicts as from `Colorizer.network_input`, sizes may differ.
 
     Returns:
-        List of float32 arrays (h / stride, w / stride, 2), ab / AB_SCALE.
+        List of float32 arrays (h / stride, w / stride, channels): ab / AB_SCALE, and what the network says
+        of hints.
 
     Raises:
         errors.ModelError: if the network answers NaN or infinity.
     """
-    padded = [_complete(network, {n: _pad(array) for n, array in given.items()}) for given in inputs]
+    padded = [{n: _pad(array) for n, array in given.items()} for given in inputs]
     shapes = [given["lightness"].shape for given in padded]
     results = [None] * len(inputs)
     for shape in sorted(set(shapes)):
@@ -42,13 +43,6 @@ def run_network(network: Network, stride: int, inputs: Sequence[Inputs]) -> list
                 height, width = (side // stride for side in inputs[index]["lightness"].shape[:2])
                 results[index] = answer[:height, :width]
     return results
-
-
-def _complete(network, given):
-    """Add the input for colour hints, without any, for a network that takes them."""
-    if "hints" in network.inputs and "hints" not in given:
-        given["hints"] = np.zeros((*given["lightness"].shape[:2], 3), "float32")
-    return given
 
 
 def _pad(array):
@@ -83,3 +77,8 @@ def find_stride(network: Network) -> int:
 def fused_features(network: Network) -> dict[str, int]:
     """Return the length of each vector that a network takes, by name."""
     return {name: shape[1] for name, shape in network.inputs.items() if len(shape) == 2}
+
+
+def takes_hints(network: Network) -> bool:
+    """Return whether a network answers, beside colours, how far colour hints reach."""
+    return network.output[-1] == 2 + HINT_CHANNELS

@@ -1,4 +1,5 @@
-"""Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion."""
+"""Reusable Keras layers: upsampling, plain and guided by lightness; the annealed mean; feature fusion;
+likeness for hints."""
 
 from typing import Any
 
@@ -6,7 +7,11 @@ import keras
 from keras import ops
 
 from nxap_color.color import AB_SCALE, LIGHTNESS_SCALE, Tensor, ab_bins
+from nxap_color.gaussian_process import HINT_CHANNELS
 from nxap_color.upsampling import EPSILON, RADIUS
+
+# What a scaled lightness of 1 more, 50 L units, adds to likeness before any training.
+LIKENESS_OF_LIGHTNESS = 5.5
 
 
 def resample(inputs: Tensor, size: tuple, steps: tuple) -> Tensor:
@@ -233,3 +238,58 @@ class FeatureFusion(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class HintLikeness(keras.layers.Layer):
+    """Say, for colour hints, which places of a photo are alike, and how much is missed there.
+
+    A linear map of a network's last features and of the lightness, which learns from hints alone
+    (`losses.WithHints`): no slope reaches the features, so that the network's colours are what they would be
+    without it.
+
+    Args:
+        factor: how many times larger the lightness is, a whole number.
+        **kwargs: `name`, `dtype` and the other arguments of every layer.
+
+    Input shape:
+        Two tensors: `features` (batch, h, w, channels), and `lightness` (batch, h * factor, w * factor, 1).
+
+    Output shape:
+        (batch, h, w, HINT_CHANNELS); see `gaussian_process`.
+
+    Example:
+        >>> HintLikeness(4)(keras.ops.ones((1, 4, 5, 8)), keras.ops.ones((1, 16, 20, 1))).shape
+        (1, 4, 5, 17)
+    """
+
+    def __init__(self, factor: int = 4, **kwargs: Any):
+        super().__init__(**kwargs)
+        if factor < 1:
+            raise ValueError(f"HintLikeness needs factor >= 1, received {factor}.")
+        self.factor = factor
+
+    def build(self, features_shape: tuple, lightness_shape: tuple) -> None:
+        shape = (features_shape[-1], HINT_CHANNELS)
+        initializer = keras.initializers.RandomNormal(stddev=0.05)
+        self.kernel = self.add_weight(shape=shape, initializer=initializer, name="kernel")
+        self.of_lightness = self.add_weight(
+            shape=(HINT_CHANNELS,), initializer=_in_first, name="of_lightness"
+        )
+
+    def call(self, features: Tensor, lightness: Tensor) -> Tensor:
+        small = ops.average_pool(
+            lightness, self.factor, self.factor, padding="same", data_format="channels_last"
+        )
+        return ops.matmul(ops.stop_gradient(features), self.kernel) + small * self.of_lightness
+
+    def compute_output_shape(self, features_shape: tuple, lightness_shape: tuple) -> tuple:
+        return (*features_shape[:-1], HINT_CHANNELS)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "factor": self.factor}
+
+
+def _in_first(shape, dtype):
+    """Before any training, what is of like lightness is alike."""
+    return LIKENESS_OF_LIGHTNESS * ops.one_hot(0, shape[0], dtype=dtype)

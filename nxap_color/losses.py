@@ -12,8 +12,14 @@ import numpy as np
 from keras import KerasTensor as Tensor
 from keras import ops
 
+from nxap_color import gaussian_process
 from nxap_color.color import AB_BIN_SIDE, AB_SCALE, ab_bins
+from nxap_color.gaussian_process import HINT_CHANNELS
 from nxap_color.layers import resample
+
+# How many places are told in training, photo by photo.
+HINT_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+HINTS_FLOOR = 5.0  # squared ab units that nobody sees: photos that miss no more do not count
 
 
 def shrink_to(truth: Tensor, prediction: Tensor) -> Tensor:
@@ -149,6 +155,64 @@ class AbBinsCrossEntropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return {"prior": self.prior, "uniform_share": self.uniform_share, "name": self.name}
+
+
+@keras.saving.register_keras_serializable(package="nxap_color")
+class WithHints(keras.losses.Loss):
+    """A loss of colours, plus what is left to miss once the truth is told at a few places.
+
+    The first of y_pred's channels are what the other loss takes, the last `HINT_CHANNELS` a `HintLikeness`.
+    What the network misses is corrected as a user's hints would correct it, by the mean of the Gaussian
+    process of `gaussian_process`, from 1 to 64 places of each photo. The logarithm lets easy photos count,
+    as PSNR does. It has no slope in the colours themselves.
+
+    Args:
+        colour_loss: `keras.losses.Loss` of the colours.
+        name: the loss's name.
+    """
+
+    def __init__(self, colour_loss: keras.losses.Loss, name: str = "with_hints"):
+        super().__init__(name=name)
+        self.colour_loss = colour_loss
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        answered, likeness = y_pred[..., :-HINT_CHANNELS], y_pred[..., -HINT_CHANNELS:]
+        truth, ab = _ab_units(y_true, answered)
+        missing = ops.stop_gradient(truth - ab)
+        points = gaussian_process.place_points(likeness, ops)
+        missing = ops.reshape(missing, (ops.shape(points)[0], -1, 2))
+        left = missing - _guess_from_some(points, missing)
+        error = ops.log(ops.mean(ops.sum(ops.square(left), axis=-1), axis=-1) + HINTS_FLOOR)
+        return self.colour_loss.call(y_true, answered) + error[:, None, None]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"colour_loss": keras.saving.serialize_keras_object(self.colour_loss), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WithHints":
+        config = {**config, "colour_loss": keras.saving.deserialize_keras_object(config["colour_loss"])}
+        return cls(**config)
+
+
+def _guess_from_some(points, missing):
+    """Guess what is missing (batch, n, 2) at points (batch, n, channels), from a few places of each photo.
+
+    Which ones is fixed, so that two runs, and what a run does after a stop, stay the same.
+    """
+    batch, places = ops.shape(points)[:2]
+    numbers = ops.arange(batch) % len(HINT_COUNTS)
+    chosen = np.random.default_rng(0).random((len(HINT_COUNTS), max(HINT_COUNTS), 1)).astype("float32")
+    chosen = ops.take(chosen, numbers, axis=0) * ops.cast(places, "float32")
+    chosen = ops.minimum(ops.cast(chosen, "int32"), places - 1)
+    known, known_missing = (ops.take_along_axis(of, chosen, axis=1) for of in (points, missing))
+    # What photos with fewer hints have too many is known so badly that it does not count.
+    is_one_too_many = np.arange(max(HINT_COUNTS)) >= np.array(HINT_COUNTS)[:, None]
+    noise = np.float32(gaussian_process.NOISE + 1e6 * is_one_too_many)[..., None] * np.eye(max(HINT_COUNTS))
+    among = gaussian_process.covariance(known, known, ops) + ops.take(
+        noise.astype("float32"), numbers, axis=0
+    )
+    weights = ops.solve(among, known_missing)
+    return ops.matmul(gaussian_process.covariance(points, known, ops), weights)
 
 
 def _ab_units(y_true, y_pred):

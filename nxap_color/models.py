@@ -1,10 +1,9 @@
 """Functional-API builders of the colorization networks, and their sizes.
 
 Every network takes a dict of inputs by name: "lightness" (batch, height, width, 1) in [-1, 1], of any height
-and width that are multiples of `runtime.SIZE_MULTIPLE`; if it knows colour hints, "hints" (batch, height,
-width, 3), ab / AB_SCALE where a colour is hinted and 0 elsewhere, and a mask, 1 or 0; and, if it fuses global
-features, the vector (batch, num_features) of a frozen network under that network's name. It answers ab /
-AB_SCALE (batch, height / k, width / k, 2).
+and width that are multiples of `runtime.SIZE_MULTIPLE`, and, if it fuses global features, the vector (batch,
+num_features) of a frozen network under that network's name. It answers ab / AB_SCALE (batch, height / k,
+width / k, 2) and, if it knows how colour hints spread, `gaussian_process.HINT_CHANNELS` more channels.
 """
 
 import itertools
@@ -13,9 +12,9 @@ from typing import Protocol
 import keras
 from keras import layers
 
-from nxap_color.attention import HintAttention, PoolHints, ask_color_queries
+from nxap_color.attention import ask_color_queries
 from nxap_color.color import ab_bins
-from nxap_color.layers import AnnealedMean, FeatureFusion, UpsampleLike
+from nxap_color.layers import AnnealedMean, FeatureFusion, HintLikeness, UpsampleLike
 
 # The named networks and their sizes: the arguments of their builders, and those builders' defaults.
 CONFIGS = {
@@ -39,9 +38,7 @@ LITE0_STAGES = (
 )
 
 
-def lite0_encoder(
-    x: keras.KerasTensor, hints: keras.KerasTensor | None = None
-) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+def lite0_encoder(x: keras.KerasTensor) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Add the layers of EfficientNet-Lite0, named encoder_..., without its classifier.
 
     Reference:
@@ -49,16 +46,12 @@ def lite0_encoder(
 
     Args:
         x: symbolic tensor (batch, H, W, channels), black and white near -1 and 1.
-        hints: symbolic tensor (batch, H, W, 3) of colour hints, which a convolution of their own adds to the
-            first features; None for a network that takes none.
 
     Returns:
         Tensor (batch, H/32, W/32, 320), and the list of the last features of each size on the way there:
         (H/4, W/4, 24), (H/8, W/8, 40), (H/16, W/16, 112).
     """
     x = layers.Conv2D(LITE0_STEM, 3, 2, "same", kernel_initializer="he_normal", name="encoder_stem")(x)
-    if hints is not None:
-        x = _add_found(x, hints, "hints_stem", kernel_size=3, strides=2)
     x = layers.ReLU(6.0, name="encoder_stem_relu")(x)
     skips, index = [], 0
     for expansion, filters, blocks, strides, kernel in LITE0_STAGES:
@@ -90,14 +83,6 @@ def _inverted_residual(x, filters, kernel, strides, expansion, name):
 def _lite0_conv(x, filters, kernel, strides, name):
     x = layers.Conv2D(filters, kernel, strides, "same", kernel_initializer="he_normal", name=name)(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
-
-
-def _add_found(x, found, name, **options):
-    """Add a convolution of something else to features: 0 before any training, or where there is nothing."""
-    added = layers.Conv2D(
-        x.shape[-1], padding="same", use_bias=False, kernel_initializer="zeros", name=name, **options
-    )(found)
-    return layers.Add(name=f"{name}_add")([x, added])
 
 
 class FeatureSource(Protocol):
@@ -224,16 +209,15 @@ def build_unet(
         head: "ab" answers a colour; "bins" scores `color.ab_bins`, in the layer "ab_bins", and answers
             their `AnnealedMean`.
         extractor: as in `build_fusion`; its features are fused in at the end of the encoder.
-        hints: whether it takes colour hints: they enter the encoder's stem and the decoder at 1/16 and 1/4,
-            and at 1/16 a `HintAttention` carries them on. Without hints, and before it has learned to use
-            them, it answers as the same network that takes none.
+        hints: whether it also answers how far colour hints reach (`HintLikeness`); its colours are the same.
         queries: how many colour queries look at the decoder's features and help to decide; 0 for none.
             Before any training they change nothing.
         name: the model's name.
 
     Returns:
         A functional `keras.Model`, 3.8 million parameters without an extractor; inputs as in
-        `build_fusion` -> ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1).
+        `build_fusion` -> ab / AB_SCALE (batch, H/4, W/4, 2), not bounded but close to (-1, 1); with hints
+        behind it what `HintLikeness` says, (batch, H/4, W/4, 2 + HINT_CHANNELS).
 
     Raises:
         ValueError: if `decoder_filters` does not have three entries, or `head` is neither.
@@ -244,39 +228,34 @@ def build_unet(
             f"received {decoder_filters} and {head!r}."
         )
     inputs = {"lightness": _lightness_input()}
-    if hints:
-        inputs["hints"] = keras.Input((None, None, 3), name="hints")
-    x, skips = lite0_encoder(inputs["lightness"], inputs.get("hints"))  # x: (H/32, W/32, 320)
+    x, skips = lite0_encoder(inputs["lightness"])  # x: (H/32, W/32, 320)
     if extractor is not None:
         inputs[extractor.name], x = _fuse(x, extractor, x.shape[-1])
     features = []
-    for factor, filters, skip in zip((16, 8, 4), decoder_filters, reversed(skips), strict=True):
+    for filters, skip in zip(decoder_filters, reversed(skips), strict=True):  # 1/16, 1/8, 1/4
         name_here = f"decoder_{filters}"
         x = UpsampleLike(name=f"{name_here}_up")(x, skip)
         x = layers.Concatenate(name=f"{name_here}_skip")([x, skip])
-        if hints and factor != 8:
-            x, pooled = _join_hints(x, inputs["hints"], factor)
         x = _decoder_conv(x, filters, name_here)
-        if hints and factor == 16:
-            x = HintAttention(name="hints_attention")(x, pooled)
         features.append(x)
     x = _decoder_conv(x, decoder_filters[-1], "decoder_head")  # (H/4, W/4)
     if queries:
         asked = ask_color_queries(features, x, queries, QUERY_DIM)
-        x = _add_found(x, asked, "queries_found", kernel_size=1)
+        # 0 before any training.
+        found = layers.Conv2D(
+            x.shape[-1], 1, use_bias=False, kernel_initializer="zeros", name="queries_found"
+        )(asked)
+        x = layers.Add(name="queries_found_add")([x, found])
     # Zero weights to start with: the untrained network answers gray, equally far from every colour.
     if head == "ab":
         outputs = layers.Conv2D(2, 1, kernel_initializer="zeros", name="ab")(x)
     else:
-        x = layers.Conv2D(len(ab_bins()), 1, kernel_initializer="zeros", name="ab_bins")(x)
-        outputs = AnnealedMean(name="ab")(x)
+        bins = layers.Conv2D(len(ab_bins()), 1, kernel_initializer="zeros", name="ab_bins")(x)
+        outputs = AnnealedMean(name="ab")(bins)
+    if hints:
+        likeness = HintLikeness(name="hints_likeness")(x, inputs["lightness"])
+        outputs = layers.Concatenate(name="ab_and_likeness")([outputs, likeness])
     return keras.Model(inputs, outputs, name=name)
-
-
-def _join_hints(x, hints, factor):
-    """Add hints to a feature map at 1 / factor of their size; returns it, and the hints at its size."""
-    pooled = PoolHints(factor, name=f"hints_{factor}_pool")(hints)
-    return _add_found(x, pooled, f"hints_{factor}", kernel_size=1), pooled
 
 
 def _decoder_conv(x, filters, name):

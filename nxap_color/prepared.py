@@ -13,7 +13,7 @@ from nxap_color.images import share_strips, shrink, strips
 from nxap_color.upsampling import colour_rows, fit_colours
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
     """A photo, and all that can be known of it before its colours are.
 
@@ -22,12 +22,15 @@ class Prepared:
         lightness: float32 array (H, W), L in [0, 100].
         small: float32 array (h, w), the lightness at the size of the network's answer.
         inputs: what the network is given of it, as from `Colorizer.network_input`.
+        looks: float32 array (2, h, w, channels): what the network answered to it and to its mirror image,
+            both the right way round: ab units and, behind them, what it says of hints; None before that.
     """
 
     pixels: np.ndarray
     lightness: np.ndarray
     small: np.ndarray
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
+    looks: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:

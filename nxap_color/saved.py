@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nxap_color.errors import ModelError
+from nxap_color.gaussian_process import HINT_CHANNELS
 from nxap_color.paths import SAVED_MODELS
 from nxap_color.runtime import Network, from_keras, from_onnx, require_keras, with_named_inputs
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_MODEL = "unet"
-_HINTS_SHAPE = (None, None, None, 3)
 
 
 def find_model(name: str | Path) -> Path:
@@ -75,9 +75,9 @@ def load_network(name: str | Path = DEFAULT_MODEL) -> Network:
         name: as in `find_model`.
 
     Returns:
-        `Network` from "lightness" (batch, H, W, 1) in [-1, 1]; if it takes them, "hints" (batch, H, W, 3);
-        and, if it fuses them, features (batch, num_features) under the name of their extractor to ab /
-        AB_SCALE (batch, h, w, 2).
+        `Network` from "lightness" (batch, H, W, 1) in [-1, 1] and, if it fuses them, features (batch,
+        num_features) under the name of their extractor to ab / AB_SCALE (batch, h, w, 2), with HINT_CHANNELS
+        more channels if it takes colour hints.
 
     Raises:
         ModelError: if the file is missing, is no such model, or has other inputs or another output.
@@ -136,9 +136,9 @@ def require_colorization_network(network: Network, name: str | Path) -> None:
     """
     if fault := _find_fault(network):
         raise ModelError(
-            f"{name} is no colorization network: expected lightness (None, None, None, 1) in, with it hints "
-            "(None, None, None, 3) or none and the features of at most one extractor, and ab (None, height, "
-            f"width, 2) out; {fault}."
+            f"{name} is no colorization network: expected lightness (None, None, None, 1) in, with the "
+            "features of at most one extractor, and ab (None, height, width, 2) out, with "
+            f"{HINT_CHANNELS} more channels for hints or none; {fault}."
         )
 
 
@@ -150,15 +150,13 @@ def _find_fault(network):
         return f'received inputs {names}; name one: keras.Input((None, None, 1), name="lightness")'
     if (shape := inputs.pop("lightness")) != (None, None, None, 1):
         return f"received lightness {shape}"
-    if (shape := inputs.pop("hints", _HINTS_SHAPE)) != _HINTS_SHAPE:
-        return f"received hints {shape}"
     vectors = [name for name, shape in inputs.items() if len(shape) == 2 and shape[1]]
     if len(vectors) != len(inputs) or len(vectors) > 1:
         return f"received also {', '.join(f'{name} {shape}' for name, shape in inputs.items())}"
     shape = network.output
     if shape is None:
         return "received several or named outputs"
-    return None if len(shape) == 4 and shape[-1] == 2 else f"received {shape}"
+    return None if len(shape) == 4 and shape[-1] in (2, 2 + HINT_CHANNELS) else f"received {shape}"
 
 
 def load_recipe(name: str | Path = DEFAULT_MODEL) -> dict:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from nxap_color import models
 from nxap_color.extractors import Extractor
+from nxap_color.layers import HintLikeness
 from nxap_color.training.exporting import export_beside
 
 # TensorFlow's graphs are millions of objects, through which the collector would go again and again.
@@ -85,15 +86,12 @@ def tiny_model_file(tiny_model, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def guided_model_file(tmp_path_factory):
-    """The file of a small real network that takes colour hints and makes little of them, and its ONNX."""
+    """The file of a small real network that knows how far colour hints reach, and its ONNX."""
     keras.utils.set_random_seed(1)
-    inputs = {
-        "lightness": keras.Input((None, None, 1), name="lightness"),
-        "hints": keras.Input((None, None, 3), name="hints"),
-    }
-    x = keras.layers.Concatenate()([inputs["lightness"], inputs["hints"]])
-    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(x)
-    outputs = keras.layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    inputs = {"lightness": keras.Input((None, None, 1), name="lightness")}
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(inputs["lightness"])
+    ab = keras.layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    outputs = keras.layers.Concatenate()([ab, HintLikeness()(x, inputs["lightness"])])
     path = tmp_path_factory.mktemp("guided") / "guided.keras"
     keras.Model(inputs, outputs, name="guided").save(path)
     path.with_suffix(".json").write_text(json.dumps({"network_size": 96}))

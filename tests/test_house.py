@@ -21,7 +21,7 @@ RINGS = [
         "upsampling",
         "scribbles",
         "guidance",
-        "hint_simulation",
+        "gaussian_process",
         "runtime",
         "inference",
         "media",

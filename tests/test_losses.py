@@ -7,12 +7,16 @@ import tensorflow as tf
 from PIL import Image
 
 from nxap_color.color import AB_SCALE, ab_bins
+from nxap_color.gaussian_process import HINT_CHANNELS, guess_missing, place_points
 from nxap_color.losses import (
+    HINT_COUNTS,
+    HINTS_FLOOR,
     LOSSES,
     AbBinsCrossEntropy,
     AbMeanSquaredError,
     ChromaWeightedHuber,
     HuberAndMoments,
+    WithHints,
     make_loss,
     shrink_to,
 )
@@ -151,3 +155,43 @@ def test_gradients_are_finite_from_a_gray_start(name):
 
 def test_the_command_line_offers_every_loss():
     assert set(LOSS_NAMES) == set(LOSSES)
+
+
+def answered(ab, likeness):
+    return np.concatenate([ab, likeness], axis=-1).astype("float32")
+
+
+def test_hints_leave_what_the_process_cannot_guess():
+    """As prediction corrects them: beside the colours' own loss, the logarithm of what is left."""
+    rng = np.random.default_rng(0)
+    truth, ab = rng.normal(0.0, 0.01, (2, 3, 8, 8, 2)).astype("float32")
+    likeness = rng.normal(0.0, 1.0, (3, 8, 8, HINT_CHANNELS)).astype("float32")
+    loss = WithHints(ChromaWeightedHuber())
+    found = np.asarray(loss.call(truth, answered(ab, likeness)))
+    colours = np.asarray(loss.colour_loss.call(truth, ab))
+    places = np.random.default_rng(0).random((len(HINT_COUNTS), max(HINT_COUNTS)))
+    for index, count in zip(range(3), HINT_COUNTS, strict=False):
+        missing = AB_SCALE * (truth - ab)[index].reshape(-1, 2)
+        known = np.int64(64 * places[index, :count])
+        left = missing - guess_missing(place_points(likeness[index]), known, missing[known])
+        expected = np.log(np.square(left).sum(axis=-1).mean() + HINTS_FLOOR)
+        np.testing.assert_allclose(found[index] - colours[index], expected, rtol=1e-3)
+
+
+def test_hints_have_no_slope_in_colours_and_one_in_likeness():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0.0, 0.1, (2, 8, 8, 2)).astype("float32")
+    answer = tf.Variable(answered(0.0 * truth, rng.normal(0.0, 1.0, (2, 8, 8, HINT_CHANNELS))))
+    slopes = []
+    for loss in (WithHints(AbMeanSquaredError()), AbMeanSquaredError()):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(loss.call(truth, answer if len(slopes) == 0 else answer[..., :2]))
+        slopes.append(np.asarray(tf.convert_to_tensor(tape.gradient(value, answer))))
+    np.testing.assert_allclose(slopes[0][..., :2], slopes[1][..., :2], atol=1e-7)
+    assert np.abs(slopes[0][..., 2:]).max() > 1e-3
+
+
+def test_a_loss_with_hints_is_restored_from_its_configuration():
+    loss = WithHints(HuberAndMoments(moments_weight=0.25))
+    restored = WithHints.from_config(loss.get_config())
+    assert restored.colour_loss.get_config() == loss.colour_loss.get_config()

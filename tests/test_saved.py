@@ -14,6 +14,7 @@ import pytest
 from nxap_color import color, models, paths, saved
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import ModelError
+from nxap_color.gaussian_process import HINT_CHANNELS
 
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
@@ -26,7 +27,7 @@ def test_networks_survive_saving_in_safe_mode(architecture, tmp_path):
 
 
 def test_shipped_model_is_loaded_by_name_with_its_recipe():
-    assert saved.load_model("unet").output_shape[-1] == 2
+    assert saved.load_model("unet").output_shape[-1] == 2 + HINT_CHANNELS
     assert saved.load_recipe("unet")["arguments"]["arch"] == "unet"
 
 
@@ -101,7 +102,7 @@ def odd_model(kind):
     inputs = keras.Input((None, None, 3 if kind == "colour in" else 1), name=name)
     outputs = keras.layers.Conv2D(3 if kind == "colour out" else 2, 1)(inputs)
     if kind == "picture in":
-        inputs = [inputs, keras.Input((None, None, 1), name="hints")]
+        inputs = [inputs, keras.Input((None, None, 1), name="mask")]
         outputs = keras.layers.Concatenate()([outputs[..., :1], inputs[1]])
     if kind == "three inputs":
         features = [keras.Input((4,)) for _ in range(2)]

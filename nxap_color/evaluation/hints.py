@@ -13,7 +13,6 @@ from tqdm import tqdm
 from nxap_color.color import rgb_to_lab
 from nxap_color.evaluation.report import find_photos
 from nxap_color.guidance import Hint
-from nxap_color.hint_simulation import random_square
 from nxap_color.images import to_uint8
 from nxap_color.media.collections import own_name, read_listed
 
@@ -40,6 +39,26 @@ def true_hints(truth: np.ndarray, count: int, seed: int) -> list[Hint]:
         ab = tuple(lab[rows, columns, 1:].mean(axis=(0, 1)))
         hints.append(Hint.from_ab(x, y, ab, PATCH_SIDE / 2))
     return hints
+
+
+def random_square(size: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Place a square in a picture at random, its middle normally distributed around the picture's.
+
+    Args:
+        size: (height, width) of the picture.
+        side: pixels of the square; cut where the picture is smaller.
+        rng: what draws the place, with a deviation of a quarter of the picture's height and width.
+
+    Returns:
+        Slices of rows and columns.
+    """
+    square = []
+    for length in size:
+        within = min(side, length)
+        start = round(rng.normal(length / 2, length / 4) - within / 2)
+        start = min(max(start, 0), length - within)
+        square.append(slice(start, start + within))
+    return tuple(square)
 
 
 def report_hints(

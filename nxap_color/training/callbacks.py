@@ -134,4 +134,4 @@ class SampleSheets(keras.callbacks.Callback):
             [ops.convert_to_numpy(variable) for variable in variables]
             for variables in (self.network.trainable_variables, self.network.non_trainable_variables)
         ]
-        return self.network.stateless_call(*weights, self.inputs, training=False)[0]
+        return self.network.stateless_call(*weights, self.inputs, training=False)[0][..., :2]

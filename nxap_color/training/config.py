@@ -119,8 +119,9 @@ class TrainConfig:
         None, "channels of fusion's first layer; 64 without this option", kind=POSITIVE, metavar="N"
     )
     hints: bool = _option(
-        False, "have the unet take colour hints, simulated in training; also without this option if INIT does"
+        False, "teach the unet how far colour hints reach, too; also without this option if INIT knows"
     )
+    hints_only: bool = _option(False, "teach it nothing else: the colours stay those of INIT")
     queries: int = _option(0, "colour queries of the unet", kind=NOT_NEGATIVE, metavar="N")
     imagenet: bool = _option(False, "start the unet's encoder from ImageNet weights")
     init: str | None = _option(
@@ -232,6 +233,8 @@ class TrainConfig:
             raise UserError("--extractor needs --arch fusion or unet; the autoencoder takes no features.")
         if self.extractor_weights and not self.extractor_name:
             raise UserError("--extractor-weights needs an --extractor whose weights they are.")
+        if self.hints_only and not (self.hints and self.init):
+            raise UserError("--hints-only needs --hints, and --init, whose colours it leaves as they are.")
         if (self.hints or self.queries) and self.arch != "unet":
             raise UserError(f"--hints and --queries need --arch unet, not {self.arch}.")
         if self.filters and self.arch != "fusion":

@@ -16,7 +16,7 @@ ADDED = ("hints_", "queries")  # how names of layers begin that change nothing b
 def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool = True) -> None:
     """Copy the weights of a network to another, which fine-tuning then starts from.
 
-    Layers are matched by name. The head, which belongs to the loss, may differ, and what takes hints or
+    Layers are matched by name. The head, which belongs to the loss, may differ, and what spreads hints or
     asks colour queries may be missing in the source; they then keep their own weights.
 
     Args:
@@ -46,7 +46,7 @@ def copy_weights(source: keras.Model, model: keras.Model, head_may_differ: bool 
 def average_weights(names: Sequence[str | Path]) -> keras.Model:
     """Average networks that were fine-tuned from one start: better than each of them, at no cost.
 
-    What takes hints or asks colour queries is averaged over those that have it, the first one among them.
+    What spreads hints or asks colour queries is averaged over those that have it, the first one among them.
 
     Reference:
         Wortsman et al.: Model Soups, ICML 2022.
@@ -93,3 +93,13 @@ def freeze_encoder(model: keras.Model, num_blocks: int) -> None:
         raise UserError(f"{model.name} has no {num_blocks} encoder blocks to freeze.")
     for layer in frozen if num_blocks else ():
         layer.trainable = False
+
+
+def freeze_all_but_hints(model: keras.Model) -> None:
+    """Exclude all layers from the training but the one that learns how colour hints spread.
+
+    Args:
+        model: `keras.Model` as from `build_unet` with hints, changed in place.
+    """
+    for layer in model.layers:
+        layer.trainable = layer.name.startswith("hints_")

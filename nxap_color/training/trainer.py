@@ -85,9 +85,9 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
     steps = config.steps or max(1, photos.num_train // config.batch_size)
     features = _find_features(config, extractor, photos, steps, world) if extractor else None
     crops = photos, config.crop_size, config.batch_size
-    choices = config.degraded, config.min_crop, features, config.emulsions, world.devices, config.hints
+    choices = config.degraded, config.min_crop, features, config.emulsions, world.devices
     batches = data.training_batches(*crops, steps, config.seed, first_epoch, *choices)
-    validation = data.validation_batches(*crops, features, config.hints)
+    validation = data.validation_batches(*crops, features)
     # For the colours of the photos, which have to be the same ones after a stop.
     from_the_start = data.training_batches(*crops, steps, config.seed)
     with world.scope():
@@ -110,7 +110,7 @@ def run_training(config: TrainConfig) -> dict[str, Any] | None:
 
 
 def _keep_hints(config: TrainConfig) -> TrainConfig:
-    """Let a network that starts from one which takes hints take them, too."""
+    """Have a network that starts from one which knows how hints spread know it, too."""
     if not config.init or config.arch != "unet":
         return config
     takes_hints = bool(saved.load_recipe(config.init).get("arguments", {}).get("hints"))
@@ -167,6 +167,8 @@ def build_model(config: TrainConfig, extractor: extractors.Extractor | None = No
     if config.init:
         pretrained.copy_weights(saved.load_model(config.init), model)
     pretrained.freeze_encoder(model, config.freeze)
+    if config.hints_only:
+        pretrained.freeze_all_but_hints(model)
     for layer in model.layers:
         if isinstance(layer, _IN_HALF) and layer.name not in _IN_FLOAT32:
             layer.dtype_policy = config.precision
@@ -193,10 +195,14 @@ def compile_trainer(
         0.0, max(1, total - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
     )
     encoder_rate = config.encoder_rate or (1 / 16 if config.imagenet or config.init else 1.0)
-    outputs, prior = model.output, None
+    outputs, prior = [model.get_layer("ab").output], None
     if config.loss == "bins":
-        outputs = keras.layers.Concatenate(name="ab_and_bins")([outputs, model.get_layer("ab_bins").output])
+        outputs.append(model.get_layer("ab_bins").output)
         prior = data.ab_histogram(batches)
+    if config.hints:
+        outputs.append(model.get_layer("hints_likeness").output)
+    outputs = keras.layers.Concatenate(name="answers")(outputs) if len(outputs) > 1 else outputs[0]
+    loss = losses.make_loss(config.loss, prior)
     inputs = {tensor.name: tensor for tensor in model.inputs}
     trainer = keras.Model(inputs, outputs, name=f"{model.name}_trainer")
     average = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
@@ -205,7 +211,7 @@ def compile_trainer(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer=optimizer,
-        loss=losses.make_loss(config.loss, prior),
+        loss=losses.WithHints(loss) if config.hints else loss,
         metrics=[metrics.AbError(), metrics.ChromaRatio()],
     )
     # Before the first step, which TensorFlow would trace twice to make its variables: seconds.

@@ -91,7 +91,8 @@ def test_the_command_line_has_an_option_for_each_setting_with_its_default():
     assert parsed == {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     assert parsed == {
         "sources": ["photos"], "arch": "unet", "extractor": None, "extractor_weights": None,
-        "filters": None, "hints": False, "queries": 0, "imagenet": False, "init": None, "freeze": 0,
+        "filters": None, "hints": False, "hints_only": False, "queries": 0,
+        "imagenet": False, "init": None, "freeze": 0,
         "average": [], "loss": "huber", "ema": 0.0,
         "image_size": 128, "batch_size": 32, "epochs": 10, "steps": None, "precision": "float32",
         "learning_rate": 8e-4, "encoder_rate": None, "degraded": 0.5, "min_crop": 0.6, "emulsions": 0.0,

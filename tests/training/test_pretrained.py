@@ -198,5 +198,5 @@ def test_networks_with_and_without_hints_are_averaged(tmp_path):
     guided.save(tmp_path / "guided.keras")
     mean = pretrained.average_weights([tmp_path / "guided.keras", tmp_path / "plain.keras"])
     found = {layer.name: float(layer.get_weights()[0].mean()) for layer in mean.layers if layer.weights}
-    assert found["hints_stem"] == found["hints_attention"] == 3.0
+    assert found["hints_likeness"] == 3.0
     assert found["encoder_stem"] == found["decoder_64"] == found["ab"] == 2.0

@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from nxap_color import color, models, saved
+from nxap_color import color, layers, models, saved
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import ExtractorError
+from nxap_color.gaussian_process import HINT_CHANNELS
 from nxap_color.guidance import Hint
 from nxap_color.train import main
 from nxap_color.training.callbacks import SaveBest, UseAverage
@@ -222,7 +223,8 @@ def test_the_shipped_model_is_fine_tuned_on_ones_own_photos(photo_folder, tmp_pa
     recipe = json.loads(output.with_suffix(".json").read_text())
     assert recipe["init"] == saved.load_recipe("unet")
     # Who fine-tunes a model that takes hints gets one that takes hints.
-    assert {tensor.name for tensor in mine.inputs} == {"lightness", "hints"} and recipe["arguments"]["hints"]
+    assert mine.output.shape[-1] == 2 + HINT_CHANNELS and moved["hints_likeness"]
+    assert recipe["arguments"]["hints"]
 
 
 def test_the_average_of_the_weights_is_saved_and_training_goes_on_with_the_weights(tmp_path):
@@ -257,14 +259,34 @@ def test_a_network_that_takes_hints_is_trained_and_used(photo_folder, tmp_path, 
     output = tmp_path / "guided.keras"
     options = ["--hints", "--ema", "0.5", "--epochs", "1", "--output", str(output)]
     assert main([str(photo_folder), *TINY, *options]) == 0
-    network = saved.load_model(output)
-    assert {tensor.name for tensor in network.inputs} == {"lightness", "hints"}
     colorizer = Colorizer.load(output)
     hint = Hint.from_ab(40, 30, (0.0, 25.0), radius=20)
     without, told = colorizer.colorize(sample_rgb), colorizer.colorize(sample_rgb, [hint])
     _, ab = color.split_lightness_ab(told[25:36, 35:46] / np.float32(255.0))
     np.testing.assert_allclose(128.0 * ab.mean(axis=(0, 1)), hint.ab, atol=3.0)
     assert np.abs(told.astype(int) - without).max() > 10
+
+
+def test_hints_are_taught_alone_and_beside_colours_without_changing_these(photo_folder, tmp_path):
+    """Bit for bit: nothing that hints teach reaches the colours."""
+    start, lone = tmp_path / "start.keras", tmp_path / "lone.keras"
+    both, without = tmp_path / "both.keras", tmp_path / "without.keras"
+    train = [str(photo_folder), *TINY, "--epochs", "1", "--keras-only"]
+    assert main([*train, "--output", str(start)]) == 0
+    train += ["--init", str(start)]
+    assert main([*train, "--hints", "--hints-only", "--output", str(lone)]) == 0
+    assert main([*train, "--hints", "--output", str(both)]) == 0
+    assert main([*train, "--output", str(without)]) == 0
+    weights = {
+        path: {layer.name: layer.get_weights() for layer in saved.load_model(path).layers if layer.weights}
+        for path in (start, lone, both, without)
+    }
+    for one, other in ((lone, start), (both, without)):
+        for name, expected in weights[other].items():
+            for found, array in zip(weights[one][name], expected, strict=True):
+                np.testing.assert_array_equal(found, array)
+    kernel, of_lightness = weights[lone]["hints_likeness"]
+    assert of_lightness[0] != layers.LIKENESS_OF_LIGHTNESS and of_lightness[1:].any() and kernel.any()
 
 
 def test_another_loss_trains_a_network_that_predicts_ab(photo_folder, tmp_path):
