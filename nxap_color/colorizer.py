@@ -17,6 +17,7 @@ from nxap_color.inference import find_stride, fused_features, mirror_inputs, run
 from nxap_color.media.photos import read_photo
 from nxap_color.palette import likely_colours
 from nxap_color.prepared import Prepared, as_pixels, finish_photo, prepare_pixels
+from nxap_color.references import Reference, find_details, guess_from_references
 from nxap_color.runtime import Inputs, Network, from_keras, require_keras
 
 if TYPE_CHECKING:  # which brings Keras
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # which brings Keras
 MAX_ASPECT = 8.0
 DEFAULT_NETWORK_SIZE = 192
 MAX_VIVIDNESS = 2.0
+GRAY_AB = 3.0  # ab units that no place of a gray photo exceeds
 
 
 class Colorizer:
@@ -78,6 +80,7 @@ class Colorizer:
         self.network_size = network_size
         self.vividness = vividness
         self.chroma_gain = chroma_gain
+        self.references: list[Reference] = []
 
     @classmethod
     def load(
@@ -225,6 +228,11 @@ class Colorizer:
         """The answer to a photo that the network has seen, corrected towards hints."""
         mean = prepared.looks.mean(axis=0)
         ab = self.gain * mean[..., :2]
+        if self.references:
+            details = find_details(prepared.lightness)
+            prepared.references = [reference for reference in self.references if reference.shows(details)]
+            if prepared.references:
+                ab += guess_from_references(mean[..., 2:], prepared.references, self.gain)
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])
@@ -293,6 +301,34 @@ class Colorizer:
         other = copy.copy(self)
         other.vividness = vividness
         return other
+
+    def with_references(self, references: dict[str, np.ndarray]) -> "Colorizer":
+        """Return a colorizer that takes colours from other photos where they show the scene that it colours.
+
+        Args:
+            references: dict from a name to a colour photo: uint8, uint16 or float array (H, W, 3), sRGB, such
+                as another frame of the shot or a later picture of the place, mirrored or not. A photo of
+                another scene changes nothing.
+
+        Raises:
+            errors.PhotoError: if one is no such array, or gray.
+            errors.ModelError: if the network takes no colour hints.
+        """
+        self.require_hints()
+        other = copy.copy(self)
+        other.references = [self._refer_to(name, image) for name, image in references.items()]
+        return other
+
+    def _refer_to(self, name, image):
+        prepared = self.prepare(image)
+        self._look_at([prepared])
+        answer = prepared.looks.mean(axis=0)
+        small = np.broadcast_to(shrink(prepared.pixels, answer.shape[:2]), (*answer.shape[:2], 3))
+        true_ab = color.rgb_to_lab(small)[..., 1:]
+        if np.abs(true_ab).max() < GRAY_AB:
+            raise errors.PhotoError(f"The reference '{name}' is gray: expected a photo in colour.")
+        lightness = prepared.lightness
+        return Reference(name, answer, true_ab, (find_details(lightness), find_details(lightness[:, ::-1])))
 
     @property
     def gain(self) -> float:

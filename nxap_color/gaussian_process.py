@@ -28,8 +28,8 @@ MAX_LOG_DEVIATION = 3.0
 
 # The light of a photo may be missed by so many ab units; what is missed beyond is a thing's own colour, such
 # as a dress's. Of that other things know nothing: likeness reaches less far, and nothing is in common.
-COMMON = 10.0
-OWN_REACH = 0.7
+COMMON = 8.0
+OWN_REACH = 0.55
 
 MAX_KNOWN = 2000  # of more places than these an even choice is kept: the solution takes their cube
 

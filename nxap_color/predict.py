@@ -42,6 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--hint", action="append", default=[], metavar="X,Y,COLOUR", help=told)
     told = "colours that you know: JSON, or strokes on a transparent picture of the photo's size"
     add("--hints", type=Path, metavar="FILE", help=told)
+    told = "colour photo of the same scene to take colours from, such as a later one; may be repeated"
+    add("--reference", action="append", default=[], type=Path, metavar="PHOTO", help=told)
     add("--compare", action="store_true", help="also write before and after side by side")
     add("--overwrite", action="store_true", help="replace outputs that exist")
     add("--quiet", action="store_true", help="no progress bar, and no word on what was skipped")
@@ -65,10 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
         from nxap_color.cli.jobs import Report, plan  # here, for a quick --help
 
         inputs, told = args.inputs or [SAMPLE], None
-        if args.hint or args.hints:
+        if args.hint or args.hints or args.reference:
             from nxap_color.cli.told import read_told
 
-            told = read_told(args.hint, args.hints, inputs)
+            told = read_told(args.hint, args.hints, args.reference, inputs)
         jobs, refused = plan(inputs, args.output, args.compare)
         report = Report(total=len(jobs) + len(refused))
         reports.append(report)
@@ -88,9 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                     f"python -m nxap_color.export {args.model} --to onnx --overwrite"
                 )
             colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
-            if told:
-                colorizer.require_hints()
-            return colorizer
+            return told.introduce_to(colorizer) if told else colorizer
 
         if jobs:
             from nxap_color.cli.batch import run_jobs  # here, for a quick word on wrong usage

@@ -10,6 +10,7 @@ from nxap_color import color, errors
 from nxap_color.corrections import PixelCorrection
 from nxap_color.guidance import Hint
 from nxap_color.images import share_strips, shrink, strips
+from nxap_color.references import Reference
 from nxap_color.upsampling import colour_rows, fit_colours
 
 
@@ -24,6 +25,7 @@ class Prepared:
         inputs: what the network is given of it, as from `Colorizer.network_input`.
         looks: float32 array (2, h, w, channels): what the network answered to it and to its mirror image,
             both the right way round: ab units and, behind them, what it says of hints; None before that.
+        references: those that were found to show the same scene.
     """
 
     pixels: np.ndarray
@@ -31,6 +33,7 @@ class Prepared:
     small: np.ndarray
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
     looks: np.ndarray | None = None
+    references: list[Reference] = field(default_factory=list)
 
     @property
     def size(self) -> tuple[int, int]:

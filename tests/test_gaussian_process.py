@@ -49,7 +49,7 @@ def test_the_guess_is_the_mean_of_two_processes():
     """Joint normal variables: the mean of all, given some that were seen with noise."""
     points = place_points(random_likeness(5, 6))
     known, missing = np.array([3, 17, 20]), np.float32([(30, -40), (-3, 4), (6, 8)])
-    common = np.float32([(6, -8), (-3, 4), (6, 8)])
+    common = [row * min(1.0, gaussian_process.COMMON / np.hypot(*row)) for row in missing]
     own = {"everywhere": 0.0, "share_of_reach": gaussian_process.OWN_REACH}
     expected = 0.0
     for part, options in ((common, {}), (missing - common, own)):

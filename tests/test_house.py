@@ -20,6 +20,7 @@ RINGS = [
         "attention",
         "upsampling",
         "scribbles",
+        "references",
         "guidance",
         "gaussian_process",
         "runtime",

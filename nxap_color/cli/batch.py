@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from nxap_color.cli.console import describe_error
 from nxap_color.cli.jobs import Job, Report
-from nxap_color.cli.told import Told, hint_notes
+from nxap_color.cli.told import Told, hint_notes, reference_notes
 from nxap_color.colorizer import Colorizer
 from nxap_color.guidance import Hint
 from nxap_color.images import before_after
@@ -65,7 +65,7 @@ def run_jobs(
         crf: quality of films, as in `films.video_codec`.
         quiet: whether to leave out progress bars, what was kept, and notes.
         debug: whether to print the traceback of what fails.
-        told: the hints of the one photo, if there are any.
+        told: what the user said of colours, if anything.
     """
 
     def left_to_do() -> Iterator[Job]:
@@ -171,7 +171,7 @@ def colorize_files(
         overwrite: whether outputs that exist are replaced; else only missing ones are written.
         crf: quality of films, as in `films.video_codec`.
         quiet: whether to leave out the progress bars of films and GIFs.
-        told: the hints of the one photo, if there are any.
+        told: what the user said of colours, if anything.
 
     Yields:
         For each job, in order, the job and a list of texts on what could not be kept as it was; or the job
@@ -315,7 +315,7 @@ def _write(task: Task, colorizer: Colorizer) -> None:
     # Their memory goes to the encoder, if nothing else needs it.
     photo, task.photo, prepared, task.prepared = task.photo, None, task.prepared, None
     coloured = Photo(colorizer.finish(prepared, task.ab, task.hints), photo.alpha, photo.metadata)
-    notes = hint_notes(task.hints, prepared.lightness)
+    notes = hint_notes(task.hints, prepared.lightness) + reference_notes(colorizer, prepared)
     is_compared = task.job.compare in task.wanted
     photo, prepared = photo if is_compared else None, None
     make_folder(task.job.target.parent)

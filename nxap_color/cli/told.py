@@ -1,8 +1,9 @@
-"""The colour hints of a command line, which belong to one photo."""
+"""What a command line tells of colours: hints, which belong to one photo, and photos to take colours from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +11,11 @@ from nxap_color.cli.jobs import kind_of
 from nxap_color.corrections import duller_hints
 from nxap_color.errors import PhotoError, UsageError
 from nxap_color.guidance import Hint, parse_hint, read_hints
-from nxap_color.media.photos import count_pictures
+from nxap_color.media.photos import count_pictures, read_photo
+
+if TYPE_CHECKING:
+    from nxap_color.colorizer import Colorizer
+    from nxap_color.prepared import Prepared
 
 # More hints than this are not named one by one.
 NAMED_HINTS = 3
@@ -18,27 +23,37 @@ NAMED_HINTS = 3
 
 @dataclass(frozen=True)
 class Told:
-    """What a user says of the colours of a photo.
+    """What a user says of the colours of photos.
 
     Attributes:
-        hints: `Hint`s.
+        hints: `Hint`s of the one photo.
         file: file of more of them, as in `guidance.read_hints`, or None.
+        references: dict from path to pixels of photos to take colours from.
     """
 
     hints: tuple[Hint, ...] = ()
     file: Path | None = None
+    references: dict[str, np.ndarray] = field(default_factory=dict)
 
     def for_photo(self, size: tuple[int, int]) -> list[Hint]:
         """Return all hints; HintError if scribbles have another aspect than the photo of `size` (H, W)."""
         return [*(read_hints(self.file, size) if self.file else []), *self.hints]
 
+    def introduce_to(self, colorizer: "Colorizer") -> "Colorizer":
+        """Return a colorizer that takes colours from the references; ModelError if it takes no hints."""
+        colorizer.require_hints()
+        return colorizer.with_references(self.references)
 
-def read_told(texts: Sequence[str], file: Path | None, inputs: Sequence[Path]) -> Told:
-    """Read the hints of a command line, before any work is done.
+
+def read_told(
+    texts: Sequence[str], file: Path | None, references: Sequence[Path], inputs: Sequence[Path]
+) -> Told:
+    """Read what a command line tells of colours, before any work is done.
 
     Args:
         texts: hints as in `guidance.parse_hint`.
         file: file of more of them, or None.
+        references: paths of photos to take colours from.
         inputs: what is to be coloured.
 
     Returns:
@@ -46,14 +61,35 @@ def read_told(texts: Sequence[str], file: Path | None, inputs: Sequence[Path]) -
 
     Raises:
         errors.HintError: if a hint, or the file of hints, cannot be used.
-        errors.UsageError: if the inputs are several, a folder, a film, an animation or pages.
+        errors.PhotoError: if a reference cannot be read.
+        errors.UsageError: if there are hints and the inputs are several, a folder, a film, an animation or
+            pages; or references and one is a film or an animation.
     """
-    told = Told(tuple(parse_hint(text) for text in texts), file)
-    if found := _not_one_photo(inputs):
+    hints = tuple(parse_hint(text) for text in texts)
+    if (hints or file) and (found := _not_one_photo(inputs)):
         raise UsageError(f"Hints belong to one photo, but the input is {found}.")
     if file:
         read_hints(file)
-    return told
+    for path in inputs if references else ():
+        if not path.is_dir() and kind_of(path) in ("film", "GIF"):
+            raise UsageError(f"References are for photos, but the input {path} is a {kind_of(path)}.")
+    return Told(hints, file, {str(path): read_photo(path).rgb for path in references})
+
+
+def reference_notes(colorizer: "Colorizer", prepared: "Prepared") -> list[str]:
+    """Say if none of the references shows the scene of a photo.
+
+    Args:
+        colorizer: `Colorizer`.
+        prepared: `Prepared` that it has answered to.
+
+    Returns:
+        List of texts, none if colours were taken from a reference, or there are no references.
+    """
+    if not colorizer.references or prepared.references:
+        return []
+    names = " or ".join(reference.name for reference in colorizer.references)
+    return [f"it shows nothing that {names} shows; coloured without"]
 
 
 def _not_one_photo(inputs):

@@ -137,3 +137,51 @@ def test_a_model_without_hints_is_named_with_one_that_takes_them(tiny_model_file
         monkeypatch.setattr("nxap_color.saved.models_with_hints", lambda others=others: others)
         assert main(arguments) == 2
         assert capsys.readouterr().err == f"error: The model tiny takes no colour hints; {remedy}.\n"
+
+
+@pytest.fixture
+def bird(project, tmp_path, monkeypatch):
+    """A gray photo of a bird, its colour photo mirrored, and one of something else, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    with Image.open(project / "data" / "photos" / "test" / "kingfisher.jpg") as colour:
+        colour.convert("L").save("bird.png")
+        colour.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("later.png")
+    with Image.open(project / "data" / "photos" / "test" / "cat.jpg") as other:
+        other.save("cat.png")
+    return tmp_path
+
+
+def test_a_reference_gives_its_colours_and_one_of_something_else_is_named(bird, capsys):
+    assert main(["bird.png", "--reference", "later.png", "--reference", "cat.png", "-o", "told.png"]) == 0
+    assert capsys.readouterr().out == "wrote told.png\n"
+    assert main(["bird.png", "--reference", "cat.png", "-o", "untold.png"]) == 0
+    note = "note: bird.png: it shows nothing that cat.png shows; coloured without\n"
+    assert note in capsys.readouterr().out
+    assert main(["bird.png", "--quiet", "-o", "automatic.png"]) == 0
+    told, untold, automatic = (ab_at(f"{name}.png", 165, 140) for name in ("told", "untold", "automatic"))
+    np.testing.assert_array_equal(untold, automatic)
+    assert told[1] < -15.0 < automatic[1]  # the wing is blue
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bird.png", "--reference", "none.jpg"], "The photo 'none.jpg' does not exist"),
+        (
+            ["film.mp4", "--reference", "later.png"],
+            "References are for photos, but the input film.mp4 is a film",
+        ),
+    ],
+)
+def test_references_that_cannot_be_used_are_named_before_any_work(
+    bird, monkeypatch, capsys, arguments, message
+):
+    (bird / "film.mp4").write_bytes(b"")
+    monkeypatch.setattr("nxap_color.colorizer.Colorizer.load", fails)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_gray_reference_is_refused(bird, capsys):
+    assert main(["bird.png", "--reference", "bird.png"]) == 2
+    assert "The reference 'bird.png' is gray: expected a photo in colour." in capsys.readouterr().err
