@@ -380,6 +380,32 @@ class Colorizer:
             return [looks[..., :2].mean(axis=0) for looks in self._look_twice(inputs)]
         return [ab[..., :2] * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
 
+    def predict_told(
+        self, inputs: Sequence[Inputs], size: tuple[int, int], hints: Sequence[Sequence[Hint]]
+    ) -> list[np.ndarray]:
+        """Run the network on frames of a film and correct its answers towards hints, if a frame has any.
+
+        Args:
+            inputs: list of dicts as from `network_input`.
+            size: (H, W) of the frames, in whose pixels hints are given.
+            hints: list of the hints of each frame.
+
+        Returns:
+            List of float32 arrays (h / stride, w / stride, 2), ab units, at a gain of 1.
+
+        Raises:
+            errors.HintError: if a hint lies outside its frame.
+            errors.ModelError: if the network answers NaN or infinity.
+        """
+        colours = []
+        for answer, some in zip(run_network(self.network, self.stride, inputs), hints, strict=True):
+            ab = answer[..., :2] * color.AB_SCALE
+            if some and self.gain:
+                drawn = draw_hints(some, size, ab.shape[:2])
+                ab = correct_colours(self.gain * ab, drawn, answer[..., 2:]) / self.gain
+            colours.append(ab)
+        return colours
+
     def _look_twice(self, inputs):
         """Looks, as in `Prepared`, at each of some photos."""
         both = [*inputs, *(mirror_inputs(given) for given in inputs)]

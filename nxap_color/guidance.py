@@ -34,23 +34,26 @@ class Hint:
             ab units.
         radius: half the side of the square that has this colour, in pixels > 0; None for `HINT_SIDE` of the
             photo.
+        time: in a film, seconds from its start, 0 or above; None in a photo. It then holds for its shot.
 
     Raises:
-        errors.HintError: if the colour is unknown, the place is neither number nor percentage, or the radius
-            is not above 0.
+        errors.HintError: if the colour is unknown, the place is neither number nor percentage, the radius is
+            not above 0, or the time below 0.
 
     Example:
         >>> Hint("40%", 120, "teal")
-        Hint(x='40%', y=120.0, color='teal', radius=None)
+        Hint(x='40%', y=120.0, color='teal', radius=None, time=None)
     """
 
     x: float | str
     y: float | str
     color: str | tuple[float, float]
     radius: float | None = None
+    time: float | None = None
 
     def __post_init__(self):
         checked = {"x": _read_place(self.x), "y": _read_place(self.y), "radius": _read_radius(self.radius)}
+        checked["time"] = _read_time(self.time)
         checked["color"] = self.color if isinstance(self.color, str) else _read_ab(self.color)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -58,10 +61,15 @@ class Hint:
 
     @classmethod
     def from_ab(
-        cls, x: float | str, y: float | str, ab: tuple[float, float], radius: float | None = None
+        cls,
+        x: float | str,
+        y: float | str,
+        ab: tuple[float, float],
+        radius: float | None = None,
+        time: float | None = None,
     ) -> "Hint":
         """Make a hint of a colour in ab units, such as a true one that was measured."""
-        return cls(x, y, ab, radius)
+        return cls(x, y, ab, radius, time)
 
     @property
     def ab(self) -> tuple[float, float]:
@@ -91,6 +99,13 @@ def _read_radius(value):
         if value is None or 0.0 < float(value) < math.inf:
             return value if value is None else float(value)
     raise HintError(f"The radius of a hint is a number of pixels above 0, received {value!r}.")
+
+
+def _read_time(value):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if value is None or 0.0 <= float(value) < math.inf:
+            return value if value is None else float(value)
+    raise HintError(f"The time of a hint is a number of seconds, 0 or above, received {value!r}.")
 
 
 def _read_ab(value):
@@ -170,7 +185,8 @@ def parse_hint(text: str) -> Hint:
     """Parse a hint of a command line.
 
     Args:
-        text: "X,Y,COLOUR", such as "120,88,#8c2f2b" or "40%,55%,green".
+        text: "X,Y,COLOUR", such as "120,88,#8c2f2b" or "40%,55%,green"; in a film with the second,
+            "X,Y,COLOUR@2.5".
 
     Raises:
         errors.HintError: if it is none.
@@ -178,15 +194,22 @@ def parse_hint(text: str) -> Hint:
     parts = text.split(",", 2)
     if len(parts) < 3:
         raise HintError(f"A hint is X,Y,COLOUR, such as 120,88,#8c2f2b or 40%,55%,green; received {text!r}.")
-    return Hint(*parts)
+    color, *time = parts[2].split("@", 1)
+    return Hint(*parts[:2], color, time=_read_seconds(time[0]) if time else None)
+
+
+def _read_seconds(text):
+    with contextlib.suppress(ValueError):
+        return float(text)
+    raise HintError(f"The time of a hint is a number of seconds, such as @2.5, received @{text}.")
 
 
 def read_hints(path: str | Path, photo_size: tuple[int, int] | None = None) -> list[Hint]:
     """Read the hints of a photo from a JSON file, or from a picture of scribbles.
 
     The JSON file holds {"hints": [{"x": 120, "y": 88, "color": "#8c2f2b"}, ...]}, each with "ab": [a, b] for
-    "color" if need be, and with a "radius" or without. Scribbles are strokes on a transparent layer of
-    the photo's own size or one of the same aspect, in PNG, WebP or TIFF.
+    "color" if need be, with a "radius" or without, and in films with a "time" in seconds. Scribbles are
+    strokes on a transparent layer of the photo's own size or one of the same aspect, in PNG, WebP or TIFF.
 
     Args:
         path: path of the file.
@@ -237,7 +260,13 @@ def _from_json(path, number, given):
     if not isinstance(given.get("color", ""), str):
         raise HintError(f"{where} has a color that is no text: {given['color']!r}.")
     try:
-        return Hint(given["x"], given["y"], given.get("color", given.get("ab")), given.get("radius"))
+        return Hint(
+            given["x"],
+            given["y"],
+            given.get("color", given.get("ab")),
+            given.get("radius"),
+            given.get("time"),
+        )
     except HintError as error:
         raise HintError(f"{where}: {error}") from error
 
@@ -262,4 +291,5 @@ def write_hints(path: str | Path, hints: Sequence[Hint]) -> None:
 
 def _to_json(hint: Hint) -> dict[str, Any]:
     colour = {"color": hint.color} if isinstance(hint.color, str) else {"ab": list(hint.color)}
-    return {"x": hint.x, "y": hint.y, **colour} | ({"radius": hint.radius} if hint.radius else {})
+    options = {"radius": hint.radius, "time": hint.time}
+    return {"x": hint.x, "y": hint.y, **colour} | {k: v for k, v in options.items() if v is not None}

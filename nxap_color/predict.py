@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--crf", type=whole_between(0, 51), default=DEFAULT_CRF, metavar="N",
         help=f"quality of films: 0 is the best, 51 small and poor (default: {DEFAULT_CRF})",
     )  # fmt: skip
-    told = "a colour that you know, such as 120,88,#8c2f2b or 40%%,55%%,green; may be repeated"
+    told = "a colour that you know: 120,88,#8c2f2b or 40%%,55%%,green; in films with its second, ...@2.5"
     add("--hint", action="append", default=[], metavar="X,Y,COLOUR", help=told)
     told = "colours that you know: JSON, or strokes on a transparent picture of the photo's size"
     add("--hints", type=Path, metavar="FILE", help=told)

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from nxap_color import color
 from nxap_color.colorizer import Colorizer
-from nxap_color.errors import FilmError
+from nxap_color.errors import FilmError, HintError
+from nxap_color.film_hints import FilmHints, carry_hints
+from nxap_color.guidance import Hint
 from nxap_color.inference import BATCH_SIZE
 from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
@@ -76,7 +78,11 @@ class Coloured(NamedTuple):
 
 
 def follow_colours(
-    colorizer: Colorizer, frames: Iterable[Frame], steady: SteadyColour, turns: int = 0
+    colorizer: Colorizer,
+    frames: Iterable[Frame],
+    steady: SteadyColour,
+    turns: int = 0,
+    hints: FilmHints | None = None,
 ) -> Iterator[Coloured]:
     """Decide the colours of a film while the following frames are already being read.
 
@@ -85,6 +91,7 @@ def follow_colours(
         frames: `films.Frame`s of one size.
         steady: `SteadyColour`, which remembers the last frame.
         turns: quarter turns counterclockwise after which the frames are upright.
+        hints: dict from the number of a frame, from 0, to its hints, as from `film_hints.carry_hints`.
 
     Yields:
         `Coloured` for each frame. A broken frame keeps the colours of the one before.
@@ -93,7 +100,14 @@ def follow_colours(
         FilmError: if the frames are not of one size.
     """
     frames = _of_one_size(frames)
-    answers = (ask_network(colorizer, batch, turns) for batch in _ahead(in_batches(frames)))
+    numbers = itertools.count()
+    told = (hints or {}).get
+    answers = (
+        ask_network(
+            colorizer, batch, turns, [told(number, ()) for _, number in zip(batch, numbers, strict=False)]
+        )
+        for batch in _ahead(in_batches(frames))
+    )
     for batch, grays, colours in _ahead(answers):
         for frame, gray, ab in zip(batch, grays, colours, strict=True):
             if frame.is_broken and steady.previous is not None:
@@ -110,7 +124,7 @@ def in_batches(items: Iterable) -> Iterator[list]:
 
 
 def ask_network(
-    colorizer: Colorizer, frames: list[Frame], turns: int = 0
+    colorizer: Colorizer, frames: list[Frame], turns: int = 0, hints: Sequence[Sequence[Hint]] = ()
 ) -> tuple[list[Frame], list[np.ndarray], list[np.ndarray]]:
     """Let the network colour frames, each by itself.
 
@@ -118,6 +132,7 @@ def ask_network(
         colorizer: `Colorizer`.
         frames: `Frame`s of one size.
         turns: quarter turns counterclockwise after which they are upright.
+        hints: list of the hints of each, in pixels of the upright frame; empty for none in any.
 
     Returns:
         The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours
@@ -134,7 +149,10 @@ def ask_network(
         features = extractor.of_frames(upright(extractor.inner_size(*shape)))
         for given, vector in zip(inputs, features, strict=True):
             given[extractor.name] = vector
-    return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
+    if not any(hints):
+        return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
+    size = shape[::-1] if turns % 2 else shape
+    return frames, grays, colorizer.predict_told(inputs, size, hints)
 
 
 def _of_one_size(frames):
@@ -195,6 +213,7 @@ def colorize_video(
     crf: int = ffmpeg.DEFAULT_CRF,
     memory: float = MEMORY,
     quiet: bool = True,
+    hints: Sequence[Hint] = (),
 ) -> list[str]:
     """Colour a film, keeping its sound, subtitles and times.
 
@@ -208,21 +227,26 @@ def colorize_video(
         crf: constant rate factor, 0 to 51, as in `films.video_codec`.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
         quiet: whether to leave out the progress bar.
+        hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot.
 
     Returns:
         List of texts on what could not be kept as it was.
 
     Raises:
+        HintError: if a hint has no time, or lies outside the frames or after the end.
+        ModelError: if there are hints, and the network does not take any.
         FilmError: if the film cannot be read or the result cannot be written. Also if the end of its file is
             missing, but only once what there is of it has been coloured and written.
     """
     source, target = Path(source), Path(target)
     film, suffix = films.probe(source), target.suffix.lower()
     check_target(source, target)
-    with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory))) as store:
+    steady = SteadyColour(float(film.fps), memory)
+    carried = _carry_hints(colorizer, film, hints) if hints else {}
+    with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory, hints))) as store:
         try:
             streams, note = films.plan_streams(film, suffix, store.folder)
-            _go_on(colorizer, film, store, SteadyColour(float(film.fps), memory), suffix, crf, quiet)
+            _go_on(colorizer, film, store, steady, suffix, crf, quiet, carried)
         except BaseException:
             if not store.segments:  # nothing to go on from
                 store.remove()
@@ -236,16 +260,36 @@ def colorize_video(
     return [note] * bool(note) + film.losses + _describe_broken(broken)
 
 
-def _go_on(colorizer, film, store, steady, suffix, crf, quiet):
+def _go_on(colorizer, film, store, steady, suffix, crf, quiet, hints):
     """Colour what of a film is not in the `SegmentStore` yet."""
     steady.previous = store.memory
     frames = itertools.islice(films.read_film(film), store.frames, None)
-    coloured = follow_colours(colorizer, frames, steady, film.turns)
+    hints = {number - store.frames: some for number, some in hints.items()}
+    coloured = follow_colours(colorizer, frames, steady, film.turns, hints)
     codec, total = films.video_codec(suffix, crf, film.is_variable), len(film.times) or None
     with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
         while segment := list(itertools.islice(coloured, 1)):
             part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
             _write_segment(colorizer, film, store, part, codec, bar)
+
+
+def _carry_hints(colorizer, film, hints):
+    """Find where hints are in the frames of a film, before it is coloured."""
+    colorizer.require_hints()
+    if untimed := [hint for hint in hints if hint.time is None]:
+        raise HintError(f"A hint in a film needs a time in seconds; {untimed[0]} has none.")
+    frames = films.read_film(film)
+    first = next(frames)
+    shape = first.luma.shape
+    size = shape[::-1] if film.turns % 2 else shape
+
+    def upright():
+        for frame in itertools.chain([first], frames):
+            gray = np.ascontiguousarray(np.rot90(frame.gray(colorizer.input_size(*shape)), film.turns))
+            yield float((frame.time - first.time) * film.time_base), gray
+
+    with contextlib.closing(frames):
+        return carry_hints(upright(), hints, size, SteadyColour(float(film.fps)))
 
 
 def check_target(source: Path, target: Path) -> None:
@@ -291,7 +335,7 @@ def _write_segment(colorizer, film, store, part, codec, bar):
     store.finish(frames=len(times), time=times[0], broken=np.array(broken, int), lightness=lightness, ab=ab)
 
 
-def _settings(colorizer, film, crf, memory):
+def _settings(colorizer, film, crf, memory, hints):
     """Everything that affects the output: finished segments are reused only if it is unchanged."""
     file = film.path.stat()
     return {
@@ -300,7 +344,7 @@ def _settings(colorizer, film, crf, memory):
         "extractor": colorizer.extractor.digest if colorizer.extractor else None,
         "crf": crf,
         "memory": memory,
-    }
+    } | ({"hints": [repr(hint) for hint in hints]} if hints else {})
 
 
 # How long browsers show frames that give no duration, in milliseconds.

@@ -30,7 +30,7 @@ RINGS = [
     {"models", "losses", "metrics", "data", "crops", "degrade", "saved", "imagenet"},
     {"extractors", "corrections", "prepared", "palette"},
     {"colorizer"},
-    {"steady", "video"},
+    {"steady", "film_hints", "video"},
     {"training", "evaluation", "cli"},
     DOORS | {"teaching"},
 ]

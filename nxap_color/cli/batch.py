@@ -184,7 +184,7 @@ def colorize_files(
             yield from _colorize_photos(colorizer, group, told)
             continue
         for task in group:
-            _try(_colorize_alone, task, colorizer, crf, quiet)
+            _try(_colorize_alone, task, colorizer, crf, quiet, told)
             yield task.job, task.outcome
 
 
@@ -210,7 +210,7 @@ def _try(step: Callable, task: Task, *arguments: object) -> None:
             task.outcome = error
 
 
-def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool) -> None:
+def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool, told: Told | None) -> None:
     """Colour a film, an animation or the pages of a photo, and compare what is to be compared."""
     from nxap_color import video  # here, since a photo needs none of it
 
@@ -219,7 +219,8 @@ def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool) -> 
     if job.target in task.wanted and is_animation:
         video.colorize_animation(colorizer, job.source, job.target, quiet=quiet)
     elif job.target in task.wanted and job.kind == "film":
-        notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet)
+        hints = told.for_input() if told else ()
+        notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet, hints=hints)
     elif job.target in task.wanted:
         pages = (Photo(colorizer.colorize(p.rgb), p.alpha, p.metadata) for p in read_pages(job.source))
         make_folder(job.target.parent)
@@ -292,7 +293,7 @@ def _in_batches(tasks: Iterable[Task]) -> Iterator[list[Task]]:
 
 def _read(task: Task, colorizer: Colorizer, told: Told | None) -> None:
     task.photo = read_photo(task.job.source)
-    task.hints = told.for_photo(task.photo.rgb.shape[:2]) if told else ()
+    task.hints = told.for_input(task.photo.rgb.shape[:2]) if told else ()
     task.prepared = colorizer.prepare(task.photo.rgb)
 
 

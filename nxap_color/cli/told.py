@@ -1,4 +1,4 @@
-"""What a command line tells of colours: hints, which belong to one photo, and photos to take colours from."""
+"""What a command line tells of colours: hints for one photo or film, and photos to take colours from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Told:
     """What a user says of the colours of photos.
 
     Attributes:
-        hints: `Hint`s of the one photo.
+        hints: `Hint`s of the one photo or film.
         file: file of more of them, as in `guidance.read_hints`, or None.
         references: dict from path to pixels of photos to take colours from.
     """
@@ -35,7 +35,7 @@ class Told:
     file: Path | None = None
     references: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def for_photo(self, size: tuple[int, int]) -> list[Hint]:
+    def for_input(self, size: tuple[int, int] | None = None) -> list[Hint]:
         """Return all hints; HintError if scribbles have another aspect than the photo of `size` (H, W)."""
         return [*(read_hints(self.file, size) if self.file else []), *self.hints]
 
@@ -62,14 +62,18 @@ def read_told(
     Raises:
         errors.HintError: if a hint, or the file of hints, cannot be used.
         errors.PhotoError: if a reference cannot be read.
-        errors.UsageError: if there are hints and the inputs are several, a folder, a film, an animation or
-            pages; or references and one is a film or an animation.
+        errors.UsageError: if there are hints and the inputs are several, a folder, an animation or
+            pages; or if one in a film has no time, or one in a photo has one; or if there are references and
+            an input is a film or an animation.
     """
     hints = tuple(parse_hint(text) for text in texts)
-    if (hints or file) and (found := _not_one_photo(inputs)):
-        raise UsageError(f"Hints belong to one photo, but the input is {found}.")
-    if file:
-        read_hints(file)
+    if (hints or file) and (found := _neither_photo_nor_film(inputs)):
+        raise UsageError(f"Hints belong to one photo or film, but the input is {found}.")
+    is_film = kind_of(inputs[0]) == "film"
+    for hint in [*hints, *(read_hints(file) if file else [])]:
+        if is_film != (hint.time is not None):
+            needed = "needs its second in the film, such as" if is_film else "is for a film: leave out"
+            raise UsageError(f"The hint {hint} {needed} @2.5.")
     for path in inputs if references else ():
         if not path.is_dir() and kind_of(path) in ("film", "GIF"):
             raise UsageError(f"References are for photos, but the input {path} is a {kind_of(path)}.")
@@ -92,16 +96,16 @@ def reference_notes(colorizer: "Colorizer", prepared: "Prepared") -> list[str]:
     return [f"it shows nothing that {names} shows; coloured without"]
 
 
-def _not_one_photo(inputs):
-    """Say what inputs are that are not one photo; None if they are one, or cannot be read at all."""
+def _neither_photo_nor_film(inputs):
+    """Say what inputs are that are not one photo or film; None if they are, or cannot be read at all."""
     if len(inputs) > 1:
         return f"{len(inputs)} files"
     (path,) = inputs
     if path.is_dir():
         return "a folder"
-    if kind_of(path) in ("film", "GIF"):
-        return f"a {kind_of(path)}"
-    if kind_of(path) is None:
+    if kind_of(path) == "GIF":
+        return "a GIF"
+    if kind_of(path) != "photo":
         return None
     try:
         contents = count_pictures(path)

@@ -113,15 +113,15 @@ def make_inputs(folder):
 @pytest.mark.parametrize(
     ("inputs", "what"),
     [
-        (["old.png", "old.png"], "2 files"), (["album"], "a folder"), (["film.mp4"], "a film"),
+        (["old.png", "old.png"], "2 files"), (["album"], "a folder"),
         (["moving.gif"], "a GIF"), (["moving.png"], "3 frames"), (["pages.tif"], "2 pages"),
     ],
 )  # fmt: skip
-def test_hints_belong_to_one_photo(run, photo, tmp_path, monkeypatch, capsys, inputs, what):
+def test_hints_belong_to_one_photo_or_film(run, photo, tmp_path, monkeypatch, capsys, inputs, what):
     make_inputs(tmp_path)
     monkeypatch.setattr("nxap_color.colorizer.Colorizer.load", fails)
     assert run(*inputs, "--hint", "1,2,red") == 2
-    assert capsys.readouterr().err == f"error: Hints belong to one photo, but the input is {what}.\n"
+    assert capsys.readouterr().err == f"error: Hints belong to one photo or film, but the input is {what}.\n"
 
 
 def test_a_photo_that_cannot_be_read_is_named_as_without_hints(run, tmp_path, capsys):
@@ -185,3 +185,15 @@ def test_references_that_cannot_be_used_are_named_before_any_work(
 def test_a_gray_reference_is_refused(bird, capsys):
     assert main(["bird.png", "--reference", "bird.png"]) == 2
     assert "The reference 'bird.png' is gray: expected a photo in colour." in capsys.readouterr().err
+
+
+def test_hints_have_times_in_films_and_none_in_photos(run, photo, tmp_path, monkeypatch, capsys):
+    (tmp_path / "film.mp4").write_bytes(b"")
+    (tmp_path / "hints.json").write_text('{"hints": [{"x": 5, "y": 6, "color": "red"}]}')
+    monkeypatch.setattr("nxap_color.colorizer.Colorizer.load", fails)
+    for options in (["--hint", "5,6,red"], ["--hints", "hints.json"]):
+        assert run("film.mp4", *options) == 2
+        expected = "error: The hint 5,6 needs its second in the film, such as @2.5.\n"
+        assert capsys.readouterr().err == expected
+    assert run(photo, "--hint", "5,6,red@2") == 2
+    assert capsys.readouterr().err == "error: The hint 5,6 is for a film: leave out @2.5.\n"

@@ -1,0 +1,112 @@
+"""Colour hints in films: a known motion is followed through its shot, and only through it."""
+
+import cv2
+import numpy as np
+import pytest
+from films import ffmpeg
+from PIL import Image
+from skimage.color import rgb2lab
+from test_video import frames_of
+
+from nxap_color.colorizer import Colorizer
+from nxap_color.errors import HintError, ModelError
+from nxap_color.film_hints import carry_hints
+from nxap_color.guidance import Hint
+from nxap_color.steady import SteadyColour
+from nxap_color.video import colorize_video
+
+SIZE = (192, 288)  # height, width
+FIRST_SHOT, FRAMES, FPS = 20, 30, 25
+RADIUS = 30
+
+
+def disc_at(number):
+    """Where the middle of the disc is in a frame of the first shot, x and y."""
+    return 70 + 5 * number, 90 + number
+
+
+@pytest.fixture(scope="module")
+def grays(project):
+    """A disc that crosses a street, and after a cut a garden; uint8 arrays."""
+
+    def gray_of(name):
+        with Image.open(project / "data" / "photos" / name) as photo:
+            return np.asarray(photo.convert("L").resize(SIZE[::-1]))
+
+    street, garden, skin = map(gray_of, ("test/hawa-mahal.jpg", "test/dandelions.jpg", "train/dahlia.jpg"))
+    frames = []
+    for number in range(FRAMES):
+        frame = (street if number < FIRST_SHOT else np.roll(garden, number, axis=1)).copy()
+        if number < FIRST_SHOT:
+            x, y = disc_at(number)
+            mask = cv2.circle(np.zeros(SIZE, "uint8"), (x, y), RADIUS, 1, -1) > 0
+            frame[mask] = np.roll(skin, (y, x), axis=(0, 1))[mask] // 3 + 110
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def film(grays, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("film")
+    for number, gray in enumerate(grays):
+        Image.fromarray(gray).save(folder / f"{number:03d}.png")
+    ffmpeg(
+        "-framerate", FPS, "-i", folder / "%03d.png", "-crf", 4, "-pix_fmt", "yuv420p", folder / "film.mp4"
+    )
+    return folder / "film.mp4"
+
+
+def carry(grays, *hints, size=SIZE):
+    frames = ((number / FPS, gray) for number, gray in enumerate(grays))
+    return carry_hints(frames, hints, size, SteadyColour(FPS))
+
+
+@pytest.mark.parametrize("given", [0, 9, 19])
+def test_a_hint_follows_its_thing_through_its_shot(grays, given):
+    found = carry(grays, Hint(*disc_at(given), "red", time=given / FPS))
+    assert set(found) == set(range(FIRST_SHOT))
+    for number, (hint,) in found.items():
+        np.testing.assert_allclose((hint.x, hint.y), disc_at(number), atol=2.0)
+        assert hint.color == "red"
+
+
+def test_places_are_given_in_pixels_and_percentages_of_the_full_frame(grays):
+    middle = Hint("50%", "50%", "red", time=1.0)
+    large = carry(grays, middle, size=(1080, 1620))
+    assert set(large) == set(range(FIRST_SHOT, FRAMES))
+    (hint,) = large[25]
+    np.testing.assert_allclose((hint.x, hint.y), (809.5, 539.5), atol=1.0)
+
+
+def test_what_leaves_the_frame_is_lost(grays):
+    moving = [np.roll(grays[0], 20 * number, axis=1) for number in range(12)]
+    found = carry(moving, Hint(200, 90, "red", time=0.0))
+    assert 2 <= len(found) <= 6
+
+
+def test_hints_after_the_end_and_outside_are_named(grays):
+    with pytest.raises(HintError, match="The hint 5,6 at 9 s lies after the end of the film"):
+        carry(grays, Hint(5, 6, "red", time=9.0))
+    with pytest.raises(HintError, match="lies outside"):
+        carry(grays, Hint(5, 600, "red", time=0.0))
+
+
+def test_a_thing_has_its_colour_in_the_whole_shot_and_other_shots_stay_as_they_are(film, tmp_path):
+    colorizer, wanted = Colorizer.load(), (35.0, 20.0)
+    hint = Hint.from_ab(*disc_at(10), wanted, time=10 / FPS)
+    colorize_video(colorizer, film, tmp_path / "plain.mp4")
+    colorize_video(colorizer, film, tmp_path / "told.mp4", hints=[hint])
+    plain, told = frames_of(tmp_path / "plain.mp4"), frames_of(tmp_path / "told.mp4")
+    for number in (0, FIRST_SHOT - 1):
+        x, y = disc_at(number)
+        inside = (slice(y - 8, y + 9), slice(x - 8, x + 9))
+        np.testing.assert_allclose(rgb2lab(told[number])[inside].mean(axis=(0, 1))[1:], wanted, atol=8.0)
+        assert np.abs(rgb2lab(plain[number])[inside].mean(axis=(0, 1))[1:] - wanted).max() > 15.0
+    np.testing.assert_array_equal(told[FIRST_SHOT:], plain[FIRST_SHOT:])
+
+
+def test_hints_without_a_time_and_models_without_hints_are_refused(film, tmp_path, tiny_model):
+    with pytest.raises(HintError, match="needs a time in seconds; 5,6 has none"):
+        colorize_video(Colorizer.load(), film, tmp_path / "told.mp4", hints=[Hint(5, 6, "red")])
+    with pytest.raises(ModelError, match="takes no colour hints"):
+        colorize_video(Colorizer(tiny_model), film, tmp_path / "told.mp4", hints=[Hint(5, 6, "red", time=0)])
