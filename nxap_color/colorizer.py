@@ -236,7 +236,7 @@ class Colorizer:
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])
-        return correct_colours(ab, drawn, mean[..., 2:])
+        return correct_colours(ab, drawn, mean[..., 2:], prepared.small)
 
     def finish(self, prepared: Prepared, ab: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Give a photo its colours at full size; see `prepared.finish_photo`.
@@ -380,31 +380,51 @@ class Colorizer:
             return [looks[..., :2].mean(axis=0) for looks in self._look_twice(inputs)]
         return [ab[..., :2] * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
 
-    def predict_told(
-        self, inputs: Sequence[Inputs], size: tuple[int, int], hints: Sequence[Sequence[Hint]]
-    ) -> list[np.ndarray]:
-        """Run the network on frames of a film and correct its answers towards hints, if a frame has any.
+    def predict_likeness(self, inputs: Sequence[Inputs]) -> list[np.ndarray]:
+        """Run the network, which takes hints, on frames of a film.
 
         Args:
             inputs: list of dicts as from `network_input`.
-            size: (H, W) of the frames, in whose pixels hints are given.
-            hints: list of the hints of each frame.
 
         Returns:
-            List of float32 arrays (h / stride, w / stride, 2), ab units, at a gain of 1.
+            List of float32 arrays (h / stride, w / stride, 2 + HINT_CHANNELS): ab units and likeness.
 
         Raises:
-            errors.HintError: if a hint lies outside its frame.
             errors.ModelError: if the network answers NaN or infinity.
         """
-        colours = []
-        for answer, some in zip(run_network(self.network, self.stride, inputs), hints, strict=True):
-            ab = answer[..., :2] * color.AB_SCALE
-            if some and self.gain:
-                drawn = draw_hints(some, size, ab.shape[:2])
-                ab = correct_colours(self.gain * ab, drawn, answer[..., 2:]) / self.gain
-            colours.append(ab)
-        return colours
+        answers = run_network(self.network, self.stride, inputs)
+        for answer in answers:
+            answer[..., :2] *= color.AB_SCALE
+        return answers
+
+    def keep_to_hints(
+        self,
+        ab: np.ndarray,
+        likeness: np.ndarray,
+        gray: np.ndarray,
+        size: tuple[int, int],
+        hints: Sequence[Hint],
+    ) -> np.ndarray:
+        """Correct the colours of a frame towards hints.
+
+        Args:
+            ab: float32 array (h, w, 2), ab units at a gain of 1.
+            likeness: float32 array (h, w, HINT_CHANNELS), as from `predict_likeness`.
+            gray: uint8 array (H', W') of any size, the frame's gray.
+            size: (H, W) of the frame, in whose pixels hints are given.
+            hints: its hints.
+
+        Returns:
+            float32 array (h, w, 2), ab units at a gain of 1.
+
+        Raises:
+            errors.HintError: if a hint lies outside the frame.
+        """
+        if not hints or not self.gain:
+            return ab
+        drawn = draw_hints(hints, size, ab.shape[:2])
+        lightness = shrink(color.gray_to_lightness(gray)[..., None], ab.shape[:2])[..., 0]
+        return correct_colours(self.gain * ab, drawn, likeness, lightness) / self.gain
 
     def _look_twice(self, inputs):
         """Looks, as in `Prepared`, at each of some photos."""

@@ -8,7 +8,10 @@ from nxap_color.color import AB_SCALE, clip_to_gamut
 from nxap_color.gaussian_process import guess_missing, place_points
 from nxap_color.guidance import Hint, place
 from nxap_color.images import strips
-from nxap_color.upsampling import colours_at
+from nxap_color.upsampling import colours_at, fit_colours
+
+# Guided upsampling shows less of a small change than there is: what it shows is corrected, twice.
+ROUNDS = 2
 
 # How far what is left at the very pixel is corrected at full size: to one pixel of the network's answer
 # beside it, and to so much other lightness, in L units, where the correction has fallen to nothing.
@@ -23,7 +26,9 @@ MAX_ROUNDS = 200
 NOTABLE_LOSS = 0.9
 
 
-def correct_colours(ab: np.ndarray, drawn: np.ndarray, likeness: np.ndarray) -> np.ndarray:
+def correct_colours(
+    ab: np.ndarray, drawn: np.ndarray, likeness: np.ndarray, lightness: np.ndarray
+) -> np.ndarray:
     """Give hinted places the colours asked for, and what is alike its part of the change.
 
     Args:
@@ -31,13 +36,19 @@ def correct_colours(ab: np.ndarray, drawn: np.ndarray, likeness: np.ndarray) -> 
         drawn: float32 array (h, w, 3) as from `guidance.draw_hints`, with one hint at least.
         likeness: float32 array (h, w, HINT_CHANNELS), what the network answers beside it; see
             `gaussian_process`.
+        lightness: float32 array (h, w), L in [0, 100].
 
     Returns:
         float32 array (h, w, 2), ab units.
     """
-    known = np.flatnonzero(drawn[..., 2])
-    missing = (drawn[..., :2] * AB_SCALE - ab).reshape(-1, 2)[known]
-    return ab + guess_missing(place_points(likeness), known, missing).reshape(ab.shape)
+    known, points = np.flatnonzero(drawn[..., 2]), place_points(likeness)
+    wanted = (drawn[..., :2] * AB_SCALE).reshape(-1, 2)[known]
+    for _ in range(ROUNDS):
+        fitted = fit_colours(ab, lightness)
+        shown = fitted[..., :2] * lightness[..., None] + fitted[..., 2:]
+        missing = wanted - shown.reshape(-1, 2)[known]
+        ab = ab + guess_missing(points, known, missing).reshape(ab.shape)
+    return ab
 
 
 class PixelCorrection:

@@ -23,13 +23,13 @@ HINT_CHANNELS = LIKENESS_LENGTH + 1
 # Found with the shipped network, by gradient descent on the error that is left.
 PARTS = ((1.5, 3.4, 4.0), (0.57, 0.28, 3.0), (0.35, 0.066, 2.1))
 EVERYWHERE = 0.2  # variance of what a whole photo has in common
-NOISE = 0.07  # variance of what a place shares with no other
+NOISE = 0.02  # variance of what a place shares with no other
 MAX_LOG_DEVIATION = 3.0
 
 # The light of a photo may be missed by so many ab units; what is missed beyond is a thing's own colour, such
 # as a dress's. Of that other things know nothing: likeness reaches less far, and nothing is in common.
 COMMON = 8.0
-OWN_REACH = 0.55
+OWN_REACH = 0.6
 
 MAX_KNOWN = 2000  # of more places than these an even choice is kept: the solution takes their cube
 
@@ -88,13 +88,16 @@ def _squared_distances(some, others, xp):
     return xp.maximum(one[..., :, None] + other[..., None, :] - 2.0 * products, 0.0)
 
 
-def guess_missing(points: np.ndarray, known: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def guess_missing(
+    points: np.ndarray, known: np.ndarray, missing: np.ndarray, common: float = COMMON
+) -> np.ndarray:
     """Guess what is missed at every place from what is known to be missed at a few.
 
     Args:
         points: float32 array (n, channels) as from `place_points`.
         known: int array (m,), indices of the places that are known, m >= 1.
         missing: float32 array (m, 2): what is missed there, ab units.
+        common: ab units up to which other things may miss the same.
 
     Returns:
         float32 array (n, 2), ab units: the mean of one Gaussian process for the light, and of one for things.
@@ -103,10 +106,10 @@ def guess_missing(points: np.ndarray, known: np.ndarray, missing: np.ndarray) ->
         kept = np.linspace(0, len(known) - 1, MAX_KNOWN).astype(int)
         known, missing = known[kept], missing[kept]
     size = np.linalg.norm(missing, axis=-1, keepdims=True)
-    common = missing * np.minimum(1.0, COMMON / np.maximum(size, COMMON))
-    guess = _mean(points, known, common)
-    if size.max() > COMMON:
-        guess += _mean(points, known, missing - common, everywhere=0.0, share_of_reach=OWN_REACH)
+    shared = missing * np.minimum(1.0, common / np.maximum(size, 1e-6))
+    guess = _mean(points, known, shared)
+    if size.max() > common:
+        guess += _mean(points, known, missing - shared, everywhere=0.0, share_of_reach=OWN_REACH)
     return guess
 
 

@@ -114,7 +114,8 @@ def guess_from_references(likeness: np.ndarray, references: Sequence[Reference],
         missing.append(missed[kept])
     count = len(points[0])
     points, missing = np.concatenate(points), np.concatenate(missing)
-    guess = guess_missing(points, np.arange(count, len(points)), missing)
+    # Hundreds of places tell well enough what is whose own colour.
+    guess = guess_missing(points, np.arange(count, len(points)), missing, common=np.inf)
     return guess[:count].reshape(*likeness.shape[:2], 2)
 
 

@@ -100,20 +100,18 @@ def follow_colours(
         FilmError: if the frames are not of one size.
     """
     frames = _of_one_size(frames)
-    numbers = itertools.count()
-    told = (hints or {}).get
-    answers = (
-        ask_network(
-            colorizer, batch, turns, [told(number, ()) for _, number in zip(batch, numbers, strict=False)]
-        )
-        for batch in _ahead(in_batches(frames))
-    )
+    answers = (ask_network(colorizer, batch, turns, bool(hints)) for batch in _ahead(in_batches(frames)))
+    numbers, hints = itertools.count(), hints or {}
     for batch, grays, colours in _ahead(answers):
-        for frame, gray, ab in zip(batch, grays, colours, strict=True):
+        for frame, gray, answer in zip(batch, grays, colours, strict=True):
+            ab, likeness = answer[..., :2], answer[..., 2:]
             if frame.is_broken and steady.previous is not None:
                 ab, is_cut = steady.previous[1], False
             else:
                 ab, is_cut = steady.follow(gray, ab)
+            size = frame.luma.shape[:: -1 if turns % 2 else 1]
+            # Not remembered, so that nothing but its own hints decides about a frame.
+            ab = colorizer.keep_to_hints(ab, likeness, gray, size, hints.get(next(numbers), ()))
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
 
 
@@ -124,7 +122,7 @@ def in_batches(items: Iterable) -> Iterator[list]:
 
 
 def ask_network(
-    colorizer: Colorizer, frames: list[Frame], turns: int = 0, hints: Sequence[Sequence[Hint]] = ()
+    colorizer: Colorizer, frames: list[Frame], turns: int = 0, with_likeness: bool = False
 ) -> tuple[list[Frame], list[np.ndarray], list[np.ndarray]]:
     """Let the network colour frames, each by itself.
 
@@ -132,11 +130,11 @@ def ask_network(
         colorizer: `Colorizer`.
         frames: `Frame`s of one size.
         turns: quarter turns counterclockwise after which they are upright.
-        hints: list of the hints of each, in pixels of the upright frame; empty for none in any.
+        with_likeness: whether to return what hints need, too.
 
     Returns:
-        The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours
-        for these, float32 arrays (h / stride, w / stride, 2), ab units.
+        The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours for
+        these, float32 arrays (h / stride, w / stride, 2), ab units, with likeness behind them if need be.
     """
     shape, extractor = frames[0].luma.shape, colorizer.extractor
 
@@ -149,10 +147,9 @@ def ask_network(
         features = extractor.of_frames(upright(extractor.inner_size(*shape)))
         for given, vector in zip(inputs, features, strict=True):
             given[extractor.name] = vector
-    if not any(hints):
-        return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
-    size = shape[::-1] if turns % 2 else shape
-    return frames, grays, colorizer.predict_told(inputs, size, hints)
+    if with_likeness:
+        return frames, grays, colorizer.predict_likeness(inputs)
+    return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
 
 
 def _of_one_size(frames):

@@ -324,7 +324,8 @@ def test_the_answer_is_corrected_towards_the_hints_by_what_the_network_finds_ali
     looks = run_network(guided.network, guided.stride, given)
     mean = (looks[0] + looks[1][:, ::-1]) / 2.0
     ab = guided.gain * color.AB_SCALE * mean[..., :2]
-    expected = correct_colours(ab, draw_hints(hints, sample_rgb.shape[:2], ab.shape[:2]), mean[..., 2:])
+    drawn = draw_hints(hints, sample_rgb.shape[:2], ab.shape[:2])
+    expected = correct_colours(ab, drawn, mean[..., 2:], prepared.small)
     np.testing.assert_allclose(guided.answer(prepared, hints), expected, atol=1e-2)
 
 

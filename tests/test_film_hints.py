@@ -40,7 +40,7 @@ def grays(project):
         if number < FIRST_SHOT:
             x, y = disc_at(number)
             mask = cv2.circle(np.zeros(SIZE, "uint8"), (x, y), RADIUS, 1, -1) > 0
-            frame[mask] = np.roll(skin, (y, x), axis=(0, 1))[mask] // 3 + 110
+            frame[mask] = np.roll(skin, (y - 96, x - 144), axis=(0, 1))[mask] // 3 + 110
         frames.append(frame)
     return frames
 
