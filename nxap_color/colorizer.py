@@ -215,24 +215,25 @@ class Colorizer:
         hints = hints or [()] * len(photos)
         if any(hints):
             self.require_hints()
-        self._look_at([prepared for prepared in photos if prepared.looks is None])
+        self._look_at([prepared for prepared in photos if prepared.looked[0] is not self.network])
         return [self._keep_to(*pair) for pair in zip(photos, hints, strict=True)]
 
     def _look_at(self, photos):
         """Have the network look at photos and at their mirror images."""
         inputs = [prepared.inputs for prepared in photos]
         for prepared, looks in zip(photos, self._look_twice(inputs), strict=True):
-            prepared.looks = looks
+            prepared.looks, prepared.looked = looks, (self.network, None)
 
     def _keep_to(self, prepared, hints):
         """The answer to a photo that the network has seen, corrected towards hints."""
         mean = prepared.looks.mean(axis=0)
         ab = self.gain * mean[..., :2]
-        if self.references:
-            details = find_details(prepared.lightness)
+        if prepared.looked[1] is not self.references:
+            details = find_details(prepared.lightness) if self.references else None
             prepared.references = [reference for reference in self.references if reference.shows(details)]
-            if prepared.references:
-                ab += guess_from_references(mean[..., 2:], prepared.references, self.gain)
+            prepared.looked = self.network, self.references
+        if prepared.references:
+            ab += guess_from_references(mean[..., 2:], prepared.references, self.gain)
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])

@@ -12,6 +12,7 @@ from nxap_color.upsampling import colours_at, fit_colours
 
 # Guided upsampling shows less of a small change than there is: what it shows is corrected, twice.
 ROUNDS = 2
+MAX_KNOWN = 600  # hinted places whose colours are spread, of more an even choice
 
 # How far what is left at the very pixel is corrected at full size: to one pixel of the network's answer
 # beside it, and to so much other lightness, in L units, where the correction has fallen to nothing.
@@ -41,14 +42,25 @@ def correct_colours(
     Returns:
         float32 array (h, w, 2), ab units.
     """
-    known, points = np.flatnonzero(drawn[..., 2]), place_points(likeness)
-    wanted = (drawn[..., :2] * AB_SCALE).reshape(-1, 2)[known]
+    points, wanted = place_points(likeness), (drawn[..., :2] * AB_SCALE).reshape(-1, 2)
+    known = _some_of_each(np.flatnonzero(drawn[..., 2]), wanted)
+    wanted = wanted[known]
     for _ in range(ROUNDS):
         fitted = fit_colours(ab, lightness)
         shown = fitted[..., :2] * lightness[..., None] + fitted[..., 2:]
         missing = wanted - shown.reshape(-1, 2)[known]
         ab = ab + guess_missing(points, known, missing).reshape(ab.shape)
     return ab
+
+
+def _some_of_each(places, colours):
+    """Keep at most about `MAX_KNOWN` of many places, evenly, and one at least of each colour."""
+    if len(places) <= MAX_KNOWN:
+        return places
+    _, first, number = np.unique(colours[places], axis=0, return_index=True, return_inverse=True)
+    ordered = np.argsort(number.ravel(), kind="stable")
+    even = ordered[np.linspace(0, len(places) - 1, MAX_KNOWN).astype(int)]
+    return places[np.union1d(even, first[:MAX_KNOWN])]
 
 
 class PixelCorrection:

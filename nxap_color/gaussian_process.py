@@ -31,8 +31,6 @@ MAX_LOG_DEVIATION = 3.0
 COMMON = 8.0
 OWN_REACH = 0.6
 
-MAX_KNOWN = 2000  # of more places than these an even choice is kept: the solution takes their cube
-
 
 def place_points(likeness: Any, xp: ModuleType = np) -> Any:
     """Put the places of a picture beside what the network says of them.
@@ -95,16 +93,14 @@ def guess_missing(
 
     Args:
         points: float32 array (n, channels) as from `place_points`.
-        known: int array (m,), indices of the places that are known, m >= 1.
+        known: int array (m,), indices of the places that are known, m >= 1; the time
+            that it takes grows with their cube.
         missing: float32 array (m, 2): what is missed there, ab units.
         common: ab units up to which other things may miss the same.
 
     Returns:
         float32 array (n, 2), ab units: the mean of one Gaussian process for the light, and of one for things.
     """
-    if len(known) > MAX_KNOWN:
-        kept = np.linspace(0, len(known) - 1, MAX_KNOWN).astype(int)
-        known, missing = known[kept], missing[kept]
     size = np.linalg.norm(missing, axis=-1, keepdims=True)
     shared = missing * np.minimum(1.0, common / np.maximum(size, 1e-6))
     guess = _mean(points, known, shared)

@@ -1,4 +1,4 @@
-"""Colour hints: what a user knows about the colours of a photo, as an input of the network and as files."""
+"""Colour hints: what a user knows about the colours of a photo or film, in pictures and in files."""
 
 import contextlib
 import functools
@@ -103,7 +103,7 @@ def _read_radius(value):
 
 def _read_time(value):
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        if value is None or 0.0 <= float(value) < math.inf:
+        if value is None or (not isinstance(value, bool) and 0.0 <= float(value) < math.inf):
             return value if value is None else float(value)
     raise HintError(f"The time of a hint is a number of seconds, 0 or above, received {value!r}.")
 
@@ -155,7 +155,7 @@ def place(hint: Hint, photo_size: tuple[int, int]) -> tuple[float, float]:
 
 
 def draw_hints(hints: Sequence[Hint], photo_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Draw the hints of a photo as an input of the network.
+    """Draw the hints of a photo at the size of the network's answer.
 
     Args:
         hints: `Hint`s; later ones cover earlier ones.
@@ -255,6 +255,8 @@ def _from_json(path, number, given):
         raise HintError(f"{where} is no object with x, y and color.")
     if missing := [key for key in ("x", "y") if key not in given]:
         raise HintError(f"{where} has no {missing[0]}.")
+    if "frame" in given:
+        raise HintError(f'{where} has the number of a frame: say its "time" instead, in seconds.')
     if ("color" in given) == ("ab" in given):
         raise HintError(f"{where} needs either a color or ab.")
     if not isinstance(given.get("color", ""), str):

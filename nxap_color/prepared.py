@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,9 @@ class Prepared:
         inputs: what the network is given of it, as from `Colorizer.network_input`.
         looks: float32 array (2, h, w, channels): what the network answered to it and to its mirror image,
             both the right way round: ab units and, behind them, what it says of hints; None before that.
-        references: those that were found to show the same scene.
+        looked: the network that answered, and the references it was compared with; with others it is asked,
+            and compared, again.
+        references: those that show the same scene.
     """
 
     pixels: np.ndarray
@@ -33,6 +36,7 @@ class Prepared:
     small: np.ndarray
     inputs: dict[str, np.ndarray] = field(default_factory=dict)
     looks: np.ndarray | None = None
+    looked: tuple[Any, Any] = (None, None)
     references: list[Reference] = field(default_factory=list)
 
     @property

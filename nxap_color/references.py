@@ -16,13 +16,15 @@ from nxap_color.images import shrink
 
 # Details are looked for in pictures of this shorter side, in pixels.
 MATCHED_SIDE = 256
+MAX_MATCHED_ASPECT = 4.0  # longer ones are shrunk further
+MAX_DETAILS = 2000
 # A detail is found again if what is most like it is so much more like it than the second (Lowe 2004), ...
 _RATIO = 0.75
 # ... and lies, in pixels, where one shift, turn and change of size of the picture takes it.
 _TOLERANCE = 8.0
 # Of pairs of photos of different scenes none had more than 15 such details, of the same scene most hundreds.
 LEAST_MATCHES = 20
-# Places of a reference that are known, at most.
+# Places of all references together that are known, at most.
 KNOWN_PLACES = 600
 
 
@@ -68,10 +70,10 @@ def find_details(lightness: np.ndarray) -> Details:
     Args:
         lightness: float32 array (H, W), L in [0, 100].
     """
-    scale = MATCHED_SIDE / min(lightness.shape)
+    scale = MATCHED_SIDE / max(min(lightness.shape), max(lightness.shape) / MAX_MATCHED_ASPECT)
     size = tuple(max(1, round(side * min(scale, 1.0))) for side in lightness.shape)
     gray = np.uint8(shrink(lightness[..., None], size)[..., 0] * 2.55)
-    found, descriptors = cv2.SIFT_create(contrastThreshold=0.02).detectAndCompute(gray, None)
+    found, descriptors = cv2.SIFT_create(MAX_DETAILS, contrastThreshold=0.02).detectAndCompute(gray, None)
     if descriptors is None:
         descriptors = np.zeros((0, 128), "float32")
     return Details(np.float32([each.pt for each in found]).reshape(-1, 2), descriptors)
@@ -106,10 +108,10 @@ def guess_from_references(likeness: np.ndarray, references: Sequence[Reference],
     Returns:
         float32 array (h, w, 2), ab units.
     """
-    points, missing = [_placeless(likeness)], []
+    points, missing, each = [_placeless(likeness)], [], KNOWN_PLACES // len(references)
     for reference in references:
         missed = (reference.true_ab - gain * reference.answer[..., :2]).reshape(-1, 2)
-        kept = np.linspace(0, len(missed) - 1, min(KNOWN_PLACES, len(missed))).astype(int)
+        kept = np.linspace(0, len(missed) - 1, min(each, len(missed))).astype(int)
         points.append(_placeless(reference.answer[..., 2:])[kept])
         missing.append(missed[kept])
     count = len(points[0])

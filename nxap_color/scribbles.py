@@ -10,7 +10,7 @@ from nxap_color.errors import HintError
 from nxap_color.images import to_float
 from nxap_color.media.photos import Photo
 
-# Strokes are told to the network cell by cell; so many cells make up the layer's shorter side.
+# Strokes become hints cell by cell; so many cells make up the layer's shorter side.
 CELLS = 64
 # A cell counts if it has at least this share of what the fullest one beside it has: strokes of any width are
 # found, and cells that they merely touch are left out.

@@ -104,14 +104,14 @@ def follow_colours(
     numbers, hints = itertools.count(), hints or {}
     for batch, grays, colours in _ahead(answers):
         for frame, gray, answer in zip(batch, grays, colours, strict=True):
-            ab, likeness = answer[..., :2], answer[..., 2:]
             if frame.is_broken and steady.previous is not None:
                 ab, is_cut = steady.previous[1], False
             else:
-                ab, is_cut = steady.follow(gray, ab)
-            size = frame.luma.shape[:: -1 if turns % 2 else 1]
+                likeness, lightness = answer[..., 2:], gray
+                ab, is_cut = steady.follow(gray, answer[..., :2])
+            size = _upright_size(frame, turns)
             # Not remembered, so that nothing but its own hints decides about a frame.
-            ab = colorizer.keep_to_hints(ab, likeness, gray, size, hints.get(next(numbers), ()))
+            ab = colorizer.keep_to_hints(ab, likeness, lightness, size, hints.get(next(numbers), ()))
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
 
 
@@ -224,7 +224,8 @@ def colorize_video(
         crf: constant rate factor, 0 to 51, as in `films.video_codec`.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
         quiet: whether to leave out the progress bar.
-        hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot.
+        hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot. At a
+            vividness of 0 the film stays gray.
 
     Returns:
         List of texts on what could not be kept as it was.
@@ -239,7 +240,7 @@ def colorize_video(
     film, suffix = films.probe(source), target.suffix.lower()
     check_target(source, target)
     steady = SteadyColour(float(film.fps), memory)
-    carried = _carry_hints(colorizer, film, hints) if hints else {}
+    carried = _carry_hints(colorizer, film, hints, quiet) if hints else {}
     with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory, hints))) as store:
         try:
             streams, note = films.plan_streams(film, suffix, store.folder)
@@ -270,7 +271,7 @@ def _go_on(colorizer, film, store, steady, suffix, crf, quiet, hints):
             _write_segment(colorizer, film, store, part, codec, bar)
 
 
-def _carry_hints(colorizer, film, hints):
+def _carry_hints(colorizer, film, hints, quiet):
     """Find where hints are in the frames of a film, before it is coloured."""
     colorizer.require_hints()
     if untimed := [hint for hint in hints if hint.time is None]:
@@ -278,15 +279,27 @@ def _carry_hints(colorizer, film, hints):
     frames = films.read_film(film)
     first = next(frames)
     shape = first.luma.shape
-    size = shape[::-1] if film.turns % 2 else shape
+    last = film.times[-1] + film.last_duration if film.times else first.time
+    end = float((last - first.time) * film.time_base)
+    for hint in hints:
+        if film.times and hint.time > end:
+            raise HintError(f"The hint {hint} at {hint.time:g} s lies after the end of the film, {end:g} s.")
 
     def upright():
-        for frame in itertools.chain([first], frames):
-            gray = np.ascontiguousarray(np.rot90(frame.gray(colorizer.input_size(*shape)), film.turns))
+        gray = None
+        for frame in tqdm(itertools.chain([first], frames), **progress):
+            if gray is None or not frame.is_broken:
+                gray = np.ascontiguousarray(np.rot90(frame.gray(colorizer.input_size(*shape)), film.turns))
             yield float((frame.time - first.time) * film.time_base), gray
 
+    progress = {"desc": "following hints", "unit": "frame", "disable": quiet or None, "leave": False}
     with contextlib.closing(frames):
-        return carry_hints(upright(), hints, size, SteadyColour(float(film.fps)))
+        return carry_hints(upright(), hints, _upright_size(first, film.turns), SteadyColour(float(film.fps)))
+
+
+def _upright_size(frame, turns):
+    """(H, W) of a frame once it is upright."""
+    return frame.luma.shape[:: -1 if turns % 2 else 1]
 
 
 def check_target(source: Path, target: Path) -> None:

@@ -1,5 +1,7 @@
 """Pre- and post-processing around the network."""
 
+import dataclasses
+
 import cv2
 import keras
 import numpy as np
@@ -330,11 +332,24 @@ def test_the_answer_is_corrected_towards_the_hints_by_what_the_network_finds_ali
 
 
 def test_the_network_looks_once_however_often_hints_change(guided_model_file, sample_rgb):
-    colorizer = Colorizer.load(guided_model_file)
+    colorizer, looks = Colorizer.load(guided_model_file), []
+    network = colorizer.network
+    colorizer.network = dataclasses.replace(network, answer=lambda given: looks.append(1) or network(given))
     prepared = colorizer.prepare(sample_rgb)
     before = colorizer.answer(prepared)
-    colorizer.network = None
-    assert np.abs(colorizer.answer_batch([prepared])[0] - before).max() == 0.0
+    colorizer.answer(prepared, [Hint(5, 6, "red")])
+    np.testing.assert_array_equal(colorizer.with_vividness(0.5).answer(prepared), 0.5 * before)
+    assert len(looks) == 1
+
+
+def test_another_network_looks_for_itself(guided, shipped, sample_rgb):
+    prepared = guided.prepare(sample_rgb)
+    guided.answer(prepared)
+    np.testing.assert_array_equal(
+        Colorizer(guided.network, 96, chroma_gain=2.0).answer(prepared), 2.0 * guided.answer(prepared)
+    )
+    other = Colorizer(dataclasses.replace(guided.network, answer=lambda x: 0.0 * guided.network(x)), 96)
+    assert not other.answer(prepared).any()
 
 
 def test_a_hint_leaves_the_other_object_alone(shipped, two_objects):

@@ -42,6 +42,18 @@ def test_right_colours_are_left_alone():
     np.testing.assert_allclose(correct_colours(ab, drawn, likeness_of(lightness), lightness), ab, atol=1e-3)
 
 
+def test_of_thousands_of_places_a_single_one_of_another_colour_counts():
+    lightness = np.full((48, 64), 50.0, "float32")
+    whole = Hint.from_ab("50%", "50%", (-30.0, 10.0), radius=100)
+    for x, y in ((7, 5), (40, 33), (63, 47)):
+        drawn = draw_hints([whole, Hint.from_ab(x, y, (40.0, 0.0), radius=0.5)], (48, 64), (48, 64))
+        corrected = correct_colours(
+            np.zeros((48, 64, 2), "float32"), drawn, likeness_of(lightness), lightness
+        )
+        assert corrected[y, x, 0] > corrected[20, 20, 0] + 10.0
+        np.testing.assert_allclose(corrected[20, 20], (-30.0, 10.0), atol=6.0)
+
+
 def corrected(hints, ab, lightness):
     """Full-size ab (H, W, 2), without and with the hints' pixels corrected."""
     small = shrink(lightness[..., None], ab.shape[:2])[..., 0]

@@ -84,11 +84,43 @@ def test_what_leaves_the_frame_is_lost(grays):
     assert 2 <= len(found) <= 6
 
 
-def test_hints_after_the_end_and_outside_are_named(grays):
-    with pytest.raises(HintError, match="The hint 5,6 at 9 s lies after the end of the film"):
-        carry(grays, Hint(5, 6, "red", time=9.0))
+@pytest.mark.parametrize(("seconds", "number"), [(0.8, 20), (0.79, 19), (0.77, 19), (1.3, 29), (0.0, 0)])
+def test_a_hint_is_for_the_frame_that_is_shown_at_its_time(grays, seconds, number):
+    """From frame 20 on, after the cut, that is in the other shot; the last frame is shown for good."""
+    found = carry(grays, Hint(250, 150, "red", time=seconds))
+    (hint,) = found[number]
+    np.testing.assert_allclose((hint.x, hint.y), (250, 150), atol=0.01)
+    assert (0 in found) == (number < FIRST_SHOT)
+
+
+def test_of_two_hints_for_one_thing_the_one_for_the_nearer_frame_covers_the_other(grays):
+    early, late = Hint(*disc_at(2), "red", time=2 / FPS), Hint(*disc_at(17), "green", time=17 / FPS)
+    found = carry(grays, late, early)
+    assert [hint.color for hint in found[2]] == ["green", "red"]
+    assert [hint.color for hint in found[16]] == ["red", "green"]
+    both = carry(grays, early, Hint(*disc_at(2), "blue", time=2 / FPS))
+    assert [hint.color for hint in both[2]] == ["red", "blue"]
+
+
+def test_hints_outside_and_after_the_end_are_named(grays, film, tmp_path):
     with pytest.raises(HintError, match="lies outside"):
         carry(grays, Hint(5, 600, "red", time=0.0))
+    with pytest.raises(HintError, match="The hint 5,6 at 9 s lies after the end of the film, 1.2 s"):
+        colorize_video(Colorizer.load(), film, tmp_path / "told.mp4", hints=[Hint(5, 6, "red", time=9.0)])
+
+
+def test_hints_of_a_turned_film_are_for_its_upright_frames(film, tmp_path):
+    """A quarter turn in the file: what is shown is 192 pixels wide and 288 high."""
+    ffmpeg("-display_rotation:v:0", 90, "-i", film, "-c", "copy", tmp_path / "turned.mp4")
+    x, y = disc_at(10)
+    hint = Hint.from_ab(y, SIZE[1] - 1 - x, (35.0, 20.0), time=10 / FPS)
+    colorize_video(Colorizer.load(), tmp_path / "turned.mp4", tmp_path / "told.mp4", hints=[hint])
+    picture, tenth = tmp_path / "frame.png", "select=eq(n\\,10)"
+    ffmpeg("-noautorotate", "-i", tmp_path / "told.mp4", "-vf", tenth, "-update", 1, picture)
+    frame = np.asarray(Image.open(picture).convert("RGB"))
+    assert frame.shape[:2] == SIZE
+    ab = rgb2lab(frame)[y - 8 : y + 9, x - 8 : x + 9].mean(axis=(0, 1))[1:]
+    np.testing.assert_allclose(ab, (35.0, 20.0), atol=8.0)
 
 
 def test_a_thing_has_its_colour_in_the_whole_shot_and_other_shots_stay_as_they_are(film, tmp_path):

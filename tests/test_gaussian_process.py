@@ -63,12 +63,3 @@ def test_the_guess_is_the_mean_of_two_processes():
 def test_what_is_missed_nowhere_is_guessed_nowhere():
     points = place_points(random_likeness(5, 6))
     assert not guess_missing(points, np.array([4, 9]), np.zeros((2, 2), "float32")).any()
-
-
-def test_thousands_of_known_places_are_thinned_evenly(monkeypatch):
-    points = place_points(random_likeness(10, 12))
-    missing = np.random.default_rng(1).normal(size=(120, 2)).astype("float32")
-    monkeypatch.setattr(gaussian_process, "MAX_KNOWN", 40)
-    kept = np.linspace(0, 119, 40).astype(int)
-    expected = guess_missing(points, kept, missing[kept])
-    np.testing.assert_array_equal(guess_missing(points, np.arange(120), missing), expected)

@@ -46,6 +46,8 @@ def test_a_colour_may_be_given_in_ab_units():
         ((10**400, 2, "red"), "received 1000"),
         ((1, 2, "red", 0), "radius of a hint is a number of pixels above 0, received 0"),
         ((1, 2, "red", "wide"), "received 'wide'"),
+        ((1, 2, "red", None, -1), "time of a hint is a number of seconds, 0 or above, received -1"),
+        ((1, 2, "red", None, True), "received True"),
     ],
 )
 def test_what_is_no_hint_is_refused(arguments, message):
@@ -91,10 +93,16 @@ def test_the_smallest_hint_is_a_pixel(where):
         ("120,88,#8c2f2b", Hint(120, 88, "#8c2f2b")),
         (" 40%, 55% ,green", Hint("40%", "55%", "green")),
         ("1.5,2,rgb(1, 2, 3)", Hint(1.5, 2, "rgb(1, 2, 3)")),
+        ("1,2,teal@2.5", Hint(1, 2, "teal", time=2.5)),
     ],
 )
 def test_hints_of_a_command_line(text, expected):
     assert parse_hint(text) == expected
+
+
+def test_a_second_that_is_none_is_refused():
+    with pytest.raises(HintError, match="a number of seconds, such as @2.5, received @soon"):
+        parse_hint("1,2,red@soon")
 
 
 @pytest.mark.parametrize("text", ["", "120,88", "red"])
@@ -104,12 +112,16 @@ def test_a_text_of_fewer_parts_is_refused(text):
 
 
 def test_hints_survive_a_file(tmp_path):
-    hints = [Hint(120, 88.5, "#8c2f2b"), Hint("40%", 3, "teal", radius=12), Hint.from_ab(0, 0, (-20.25, 7.0))]
+    hints = [
+        Hint(120, 88.5, "#8c2f2b"),
+        Hint("40%", 3, "teal", radius=12),
+        Hint.from_ab(0, 0, (-20.25, 7.0), time=0.0),
+    ]
     write_hints(tmp_path / "hints.json", hints)
     assert read_hints(tmp_path / "hints.json") == hints
     written = json.loads((tmp_path / "hints.json").read_text())["hints"]
     assert written[0] == {"x": 120.0, "y": 88.5, "color": "#8c2f2b"}
-    assert written[2] == {"x": 0.0, "y": 0.0, "ab": [-20.25, 7.0]}
+    assert written[2] == {"x": 0.0, "y": 0.0, "ab": [-20.25, 7.0], "time": 0.0}
 
 
 def test_hints_that_cannot_be_written_are_named(tmp_path):
@@ -136,6 +148,8 @@ def test_hints_that_cannot_be_written_are_named(tmp_path):
         ('{"hints": [{"x": 1, "y": 2, "color": "rad"}]}', "Hint 1 of '.*': There is no colour 'rad'"),
         ('{"hints": [{"x": 1, "y": 2, "ab": [1]}]}', r"a pair of numbers \(a, b\), received \[1\]"),
         ('{"hints": [{"x": 1, "y": 2, "color": "red", "radius": -1}]}', "above 0, received -1"),
+        ('{"hints": [{"x": 1, "y": 2, "color": "red", "time": "x"}]}', "seconds, 0 or above, received 'x'"),
+        ('{"hints": [{"x": 1, "y": 2, "color": "red", "frame": 9}]}', "number of a frame: say its .time."),
     ],
 )
 def test_a_file_that_holds_no_hints_is_refused_with_the_reason(tmp_path, text, message):

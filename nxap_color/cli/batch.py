@@ -216,11 +216,13 @@ def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool, tol
 
     job, notes = task.job, []
     is_animation = job.kind == "GIF" or task.contents is not None and task.contents.is_animation
+    if colorizer.references and (is_animation or job.kind == "film"):
+        notes = ["references are for photos; coloured without"]
     if job.target in task.wanted and is_animation:
         video.colorize_animation(colorizer, job.source, job.target, quiet=quiet)
     elif job.target in task.wanted and job.kind == "film":
         hints = told.for_input() if told else ()
-        notes = video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet, hints=hints)
+        notes += video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet, hints=hints)
     elif job.target in task.wanted:
         pages = (Photo(colorizer.colorize(p.rgb), p.alpha, p.metadata) for p in read_pages(job.source))
         make_folder(job.target.parent)

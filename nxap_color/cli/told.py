@@ -71,9 +71,12 @@ def read_told(
         raise UsageError(f"Hints belong to one photo or film, but the input is {found}.")
     is_film = kind_of(inputs[0]) == "film"
     for hint in [*hints, *(read_hints(file) if file else [])]:
-        if is_film != (hint.time is not None):
-            needed = "needs its second in the film, such as" if is_film else "is for a film: leave out"
-            raise UsageError(f"The hint {hint} {needed} @2.5.")
+        if is_film and hint.time is None:
+            raise UsageError(
+                f'The hint {hint} needs its second in the film, such as @2.5, or "time" in a file.'
+            )
+        if not is_film and hint.time is not None:
+            raise UsageError(f"The hint {hint} has a time, {hint.time:g} s, but the input is no film.")
     for path in inputs if references else ():
         if not path.is_dir() and kind_of(path) in ("film", "GIF"):
             raise UsageError(f"References are for photos, but the input {path} is a {kind_of(path)}.")
@@ -81,7 +84,7 @@ def read_told(
 
 
 def reference_notes(colorizer: "Colorizer", prepared: "Prepared") -> list[str]:
-    """Say if none of the references shows the scene of a photo.
+    """List a note if none of the references shows the scene of a photo.
 
     Args:
         colorizer: `Colorizer`.

@@ -233,8 +233,10 @@ class TrainConfig:
             raise UserError("--extractor needs --arch fusion or unet; the autoencoder takes no features.")
         if self.extractor_weights and not self.extractor_name:
             raise UserError("--extractor-weights needs an --extractor whose weights they are.")
-        if self.hints_only and not (self.hints and self.init):
-            raise UserError("--hints-only needs --hints, and --init, whose colours it leaves as they are.")
+        if self.hints_only and (self.average or not (self.hints and self.init)):
+            raise UserError(
+                "--hints-only needs --hints, and --init, whose colours it leaves as they are: no --average."
+            )
         if (self.hints or self.queries) and self.arch != "unet":
             raise UserError(f"--hints and --queries need --arch unet, not {self.arch}.")
         if self.filters and self.arch != "fusion":

@@ -165,7 +165,7 @@ def build_model(config: TrainConfig, extractor: extractors.Extractor | None = No
     if config.imagenet:
         imagenet.load_imagenet_encoder(model)
     if config.init:
-        pretrained.copy_weights(saved.load_model(config.init), model)
+        pretrained.copy_weights(saved.load_model(config.init), model, head_may_differ=not config.hints_only)
     pretrained.freeze_encoder(model, config.freeze)
     if config.hints_only:
         pretrained.freeze_all_but_hints(model)

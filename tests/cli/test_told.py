@@ -182,6 +182,15 @@ def test_references_that_cannot_be_used_are_named_before_any_work(
     assert message in capsys.readouterr().err
 
 
+def test_films_and_animations_in_a_folder_are_coloured_without_references(bird, capsys):
+    (bird / "album").mkdir()
+    still = Image.new("L", (64, 48), 120)
+    still.save(bird / "album" / "moving.gif", save_all=True, append_images=[Image.new("L", (64, 48), 90)])
+    assert main(["album", "--reference", "later.png"]) == 0
+    note = "moving.gif: references are for photos; coloured without"
+    assert note in capsys.readouterr().out
+
+
 def test_a_gray_reference_is_refused(bird, capsys):
     assert main(["bird.png", "--reference", "bird.png"]) == 2
     assert "The reference 'bird.png' is gray: expected a photo in colour." in capsys.readouterr().err
@@ -193,7 +202,7 @@ def test_hints_have_times_in_films_and_none_in_photos(run, photo, tmp_path, monk
     monkeypatch.setattr("nxap_color.colorizer.Colorizer.load", fails)
     for options in (["--hint", "5,6,red"], ["--hints", "hints.json"]):
         assert run("film.mp4", *options) == 2
-        expected = "error: The hint 5,6 needs its second in the film, such as @2.5.\n"
+        expected = 'error: The hint 5,6 needs its second in the film, such as @2.5, or "time" in a file.\n'
         assert capsys.readouterr().err == expected
     assert run(photo, "--hint", "5,6,red@2") == 2
-    assert capsys.readouterr().err == "error: The hint 5,6 is for a film: leave out @2.5.\n"
+    assert capsys.readouterr().err == "error: The hint 5,6 has a time, 2 s, but the input is no film.\n"
