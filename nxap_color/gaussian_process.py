@@ -1,10 +1,10 @@
-"""How far a known colour tells others: a Gaussian process over a photo's places.
+"""Propagate hints with a Gaussian process over position and learned features.
 
-What a network misses at one place it misses at others, too: near it, and wherever things are alike. Those of
-`models.build_unet(hints=True)` therefore answer, beside each colour, `HINT_CHANNELS` numbers: a place's
-likeness, a vector that lies close to those of places alike, and how much is missed there, as a logarithm.
-With the covariance below, the best guess at what is missed everywhere, given what is missed at a few places,
-is a closed form. `losses.WithHints` trains the likeness for it.
+What a network misses at one place (the residual) it misses at others, too: near it, and wherever things are
+alike. Networks of `models.build_unet(hints=True)` therefore answer, beside each colour, `HINT_CHANNELS`
+numbers: the pixel's *likeness*, an embedding that lies close to those of pixels alike, and the logarithm of the
+residual's deviation. With the covariance below, the best guess at all residuals, given a few, is a closed
+form. `losses.WithHints` trains the likeness for it.
 
 Reference:
     Rasmussen, Williams: Gaussian Processes for Machine Learning, 2006, chapter 2; Wilson et al.: Deep Kernel
@@ -19,7 +19,8 @@ import numpy as np
 LIKENESS_LENGTH = 16
 HINT_CHANNELS = LIKENESS_LENGTH + 1
 
-# The covariance's parts: variance; reach in the picture, as a share of its shorter side; reach in likeness.
+# The covariance's parts: variance; length scale in the picture, as a share of its shorter side; length scale
+# in likeness.
 # Found with the shipped network, by gradient descent on the error that is left.
 PARTS = ((1.5, 3.4, 4.0), (0.57, 0.28, 3.0), (0.35, 0.066, 2.1))
 EVERYWHERE = 0.2  # variance of what a whole photo has in common
@@ -33,7 +34,7 @@ OWN_REACH = 0.6
 
 
 def place_points(likeness: Any, xp: ModuleType = np) -> Any:
-    """Put the places of a picture beside what the network says of them.
+    """Put the pixel coordinates of a picture before its likeness vectors.
 
     Args:
         likeness: array (..., h, w, HINT_CHANNELS).
@@ -56,13 +57,13 @@ def place_points(likeness: Any, xp: ModuleType = np) -> Any:
 def covariance(
     some: Any, others: Any, xp: ModuleType = np, everywhere: float = EVERYWHERE, share_of_reach: float = 1.0
 ) -> Any:
-    """Compute how much what is missed at some places tells of what is missed at others.
+    """Compute the covariance of residuals between some places and others.
 
     Args:
         some, others: arrays (..., n, channels) and (..., m, channels) as from `place_points`.
         xp: NumPy, or `keras.ops` for tensors.
         everywhere: variance of what all places have in common.
-        share_of_reach: how far likeness reaches, of what it does in `PARTS`.
+        share_of_reach: factor of the length scales in likeness of `PARTS`.
 
     Returns:
         Array (..., n, m).
@@ -89,13 +90,13 @@ def _squared_distances(some, others, xp):
 def guess_missing(
     points: np.ndarray, known: np.ndarray, missing: np.ndarray, common: float = COMMON
 ) -> np.ndarray:
-    """Guess what is missed at every place from what is known to be missed at a few.
+    """Guess the residuals of all places from those of a few.
 
     Args:
         points: float32 array (n, channels) as from `place_points`.
         known: int array (m,), indices of the places that are known, m >= 1; the time
             that it takes grows with their cube.
-        missing: float32 array (m, 2): what is missed there, ab units.
+        missing: float32 array (m, 2): the residuals there, ab units.
         common: ab units up to which other things may miss the same.
 
     Returns:

@@ -242,11 +242,11 @@ class FeatureFusion(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class HintLikeness(keras.layers.Layer):
-    """Say, for colour hints, which places of a photo are alike, and how much is missed there.
+    """Predict an embedding and the logarithm of the residual's deviation for each pixel, to propagate hints.
 
     A linear map of a network's last features and of the lightness, which learns from hints alone
-    (`losses.WithHints`): no slope reaches the features, so that the network's colours are what they would be
-    without it.
+    (`losses.WithHints`): gradients do not flow into the features, so that the network's colours are what they
+    would be without it.
 
     Args:
         factor: how many times larger the lightness is, a whole number.

@@ -159,12 +159,12 @@ class AbBinsCrossEntropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="nxap_color")
 class WithHints(keras.losses.Loss):
-    """A loss of colours, plus what is left to miss once the truth is told at a few places.
+    """Add to a loss of colours the log residual error that is left after simulated hints.
 
     The first of y_pred's channels are what the other loss takes, the last `HINT_CHANNELS` a `HintLikeness`.
     What the network misses is corrected as a user's hints would correct it, by the mean of the Gaussian
     process of `gaussian_process`, from 1 to 64 places of each photo. The logarithm lets easy photos count,
-    as PSNR does. It has no slope in the colours themselves.
+    as PSNR does. Its gradient with respect to the colours is zero.
 
     Args:
         colour_loss: `keras.losses.Loss` of the colours.

@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                     f"python -m nxap_color.export {args.model} --to onnx --overwrite"
                 )
             colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
-            return told.introduce_to(colorizer) if told else colorizer
+            return told.apply_to(colorizer) if told else colorizer
 
         if jobs:
             from nxap_color.cli.batch import run_jobs  # here, for a quick word on wrong usage

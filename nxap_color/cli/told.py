@@ -39,7 +39,7 @@ class Told:
         """Return all hints; HintError if scribbles have another aspect than the photo of `size` (H, W)."""
         return [*(read_hints(self.file, size) if self.file else []), *self.hints]
 
-    def introduce_to(self, colorizer: "Colorizer") -> "Colorizer":
+    def apply_to(self, colorizer: "Colorizer") -> "Colorizer":
         """Return a colorizer that takes colours from the references; ModelError if it takes no hints."""
         colorizer.require_hints()
         return colorizer.with_references(self.references)

@@ -96,7 +96,7 @@ def freeze_encoder(model: keras.Model, num_blocks: int) -> None:
 
 
 def freeze_all_but_hints(model: keras.Model) -> None:
-    """Exclude all layers from the training but the one that learns how colour hints spread.
+    """Freeze every layer except the one that learns how colour hints spread.
 
     Args:
         model: `keras.Model` as from `build_unet` with hints, changed in place.
