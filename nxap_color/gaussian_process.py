@@ -2,8 +2,8 @@
 
 What a network misses at one place (the residual) it misses at others, too: near it, and wherever things are
 alike. Networks of `models.build_unet(hints=True)` therefore answer, beside each colour, `HINT_CHANNELS`
-numbers: the pixel's *likeness*, an embedding that lies close to those of pixels alike, and the logarithm of the
-residual's deviation. With the covariance below, the best guess at all residuals, given a few, is a closed
+numbers: the pixel's *likeness*, an embedding that lies close to those of pixels alike, and the logarithm of
+the residual's deviation. With the covariance below, the best guess at all residuals, given a few, is a closed
 form. `losses.WithHints` trains the likeness for it.
 
 Reference:
