@@ -88,7 +88,11 @@ def _squared_distances(some, others, xp):
 
 
 def guess_missing(
-    points: np.ndarray, known: np.ndarray, missing: np.ndarray, common: float = COMMON
+    points: np.ndarray,
+    known: np.ndarray,
+    missing: np.ndarray,
+    common: float = COMMON,
+    noise: float = NOISE,
 ) -> np.ndarray:
     """Guess the residuals of all places from those of a few.
 
@@ -98,21 +102,22 @@ def guess_missing(
             that it takes grows with their cube.
         missing: float32 array (m, 2): the residuals there, ab units.
         common: ab units up to which other things may miss the same.
+        noise: variance of what a place shares with no other.
 
     Returns:
         float32 array (n, 2), ab units: the mean of one Gaussian process for the light, and of one for things.
     """
     size = np.linalg.norm(missing, axis=-1, keepdims=True)
     shared = missing * np.minimum(1.0, common / np.maximum(size, 1e-6))
-    guess = _mean(points, known, shared)
+    guess = _mean(points, known, shared, noise)
     if size.max() > common:
-        guess += _mean(points, known, missing - shared, everywhere=0.0, share_of_reach=OWN_REACH)
+        guess += _mean(points, known, missing - shared, noise, everywhere=0.0, share_of_reach=OWN_REACH)
     return guess
 
 
-def _mean(points, known, missing, **options):
+def _mean(points, known, missing, noise, **options):
     """The process's mean at points, given what is missing (m, 2) at the known ones."""
     exact = points[known].astype("float64")  # or rounding weighs as much as the noise
-    among = covariance(exact, exact, **options) + NOISE * np.eye(len(known))
+    among = covariance(exact, exact, **options) + noise * np.eye(len(known))
     weights = np.float32(np.linalg.solve(among, missing))
     return covariance(points, points[known], **options) @ weights

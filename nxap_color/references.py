@@ -26,6 +26,8 @@ _TOLERANCE = 8.0
 LEAST_MATCHES = 20
 # Places of all references together that are known, at most.
 KNOWN_PLACES = 600
+# Variance of what a place shares with no other: more than where a user says what a colour is.
+REFERENCE_NOISE = 0.1
 
 
 class Details(NamedTuple):
@@ -117,7 +119,8 @@ def guess_from_references(likeness: np.ndarray, references: Sequence[Reference],
     count = len(points[0])
     points, missing = np.concatenate(points), np.concatenate(missing)
     # Hundreds of places tell well enough what is whose own colour.
-    guess = guess_missing(points, np.arange(count, len(points)), missing, common=np.inf)
+    known = np.arange(count, len(points))
+    guess = guess_missing(points, known, missing, common=np.inf, noise=REFERENCE_NOISE)
     return guess[:count].reshape(*likeness.shape[:2], 2)
 
 

@@ -52,7 +52,7 @@ def test_what_has_no_details_is_not_recognised(photo):
     assert details.descriptors.shape == (0, 128) and count_matches(details, details) == 0
 
 
-@pytest.mark.parametrize("name", ["astronaut", "red-panda", "hawa-mahal"])
+@pytest.mark.parametrize("name", ["crab", "cat", "hawa-mahal"])
 def test_another_part_of_a_scene_and_its_mirror_image_bring_the_true_colours(shipped, project, name):
     photo = read(project, name)
     truth = corner(photo, 0.0, 0.75)
