@@ -379,24 +379,24 @@ class Colorizer:
         """
         if mirrored:
             return [looks[..., :2].mean(axis=0) for looks in self._look_twice(inputs)]
-        return [ab[..., :2] * color.AB_SCALE for ab in run_network(self.network, self.stride, inputs)]
+        return [answer[..., :2] for answer in self.predict_likeness(inputs)]
 
     def predict_likeness(self, inputs: Sequence[Inputs]) -> list[np.ndarray]:
-        """Run the network, which takes hints, on frames of a film.
+        """Run the network once on each picture, and return all that it answers.
 
         Args:
             inputs: list of dicts as from `network_input`.
 
         Returns:
-            List of float32 arrays (h / stride, w / stride, 2 + HINT_CHANNELS): ab units and likeness.
+            List of float32 arrays (h / stride, w / stride, channels): ab units and, if it takes hints,
+            likeness.
 
         Raises:
             errors.ModelError: if the network answers NaN or infinity.
         """
-        answers = run_network(self.network, self.stride, inputs)
-        for answer in answers:
-            answer[..., :2] *= color.AB_SCALE
-        return answers
+        scale = np.ones(self.network.output[-1], "float32")
+        scale[:2] = color.AB_SCALE
+        return [answer * scale for answer in run_network(self.network, self.stride, inputs)]
 
     def keep_to_hints(
         self,
@@ -429,13 +429,9 @@ class Colorizer:
 
     def _look_twice(self, inputs):
         """Looks, as in `Prepared`, at each of some photos."""
-        both = [*inputs, *(mirror_inputs(given) for given in inputs)]
-        answers = run_network(self.network, self.stride, both)
+        answers = self.predict_likeness([*inputs, *(mirror_inputs(given) for given in inputs)])
         of_mirrors = (answer[:, ::-1] for answer in answers[len(inputs) :])
-        looks = [np.stack(pair) for pair in zip(answers[: len(inputs)], of_mirrors, strict=True)]
-        for each in looks:
-            each[..., :2] *= color.AB_SCALE
-        return looks
+        return [np.stack(pair) for pair in zip(answers[: len(inputs)], of_mirrors, strict=True)]
 
 
 @functools.cache

@@ -139,7 +139,7 @@ def ask_network(
     shape, extractor = frames[0].luma.shape, colorizer.extractor
 
     def upright(size):
-        return [np.ascontiguousarray(np.rot90(frame.gray(size), turns)) for frame in frames]
+        return [_upright_gray(frame, size, turns) for frame in frames]
 
     grays = upright(colorizer.input_size(*shape))
     inputs = [{"lightness": color.scale_lightness(color.gray_to_lightness(g))[..., None]} for g in grays]
@@ -289,12 +289,16 @@ def _carry_hints(colorizer, film, hints, quiet):
         gray = None
         for frame in tqdm(itertools.chain([first], frames), **progress):
             if gray is None or not frame.is_broken:
-                gray = np.ascontiguousarray(np.rot90(frame.gray(colorizer.input_size(*shape)), film.turns))
+                gray = _upright_gray(frame, colorizer.input_size(*shape), film.turns)
             yield float((frame.time - first.time) * film.time_base), gray
 
     progress = {"desc": "following hints", "unit": "frame", "disable": quiet or None, "leave": False}
     with contextlib.closing(frames):
         return carry_hints(upright(), hints, _upright_size(first, film.turns), SteadyColour(float(film.fps)))
+
+
+def _upright_gray(frame, size, turns):
+    return np.ascontiguousarray(np.rot90(frame.gray(size), turns))
 
 
 def _upright_size(frame, turns):
