@@ -26,6 +26,10 @@ AB_SCALE = 128.0
 # Side of the squares into which classification divides the ab plane, in ab units (Zhang et al. 2016).
 AB_BIN_SIDE = 10.0
 
+# Share of a gain above 1 that goes to a picture's mean colour; see `amplify_colours`. Chosen on validation
+# photos: 1 costs 0.05 dB at equal colorfulness, and 0.3 dB where there are people.
+MEAN_SHARE = 0.5
+
 # Shares of red, green and blue in luma: of standard definition (ITU-R BT.601) and of high (BT.709).
 LUMA_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
 
@@ -248,6 +252,24 @@ def join_lightness_ab(lightness: Tensor, ab: Tensor) -> np.ndarray:
     lab = np.concatenate([(lightness + 1.0) * LIGHTNESS_SCALE, ab * AB_SCALE], axis=-1)
     with np.errstate(over="ignore", invalid="ignore"):  # a network whose training explodes
         return lab_to_rgb(clip_to_gamut(lab))
+
+
+def amplify_colours(ab: np.ndarray, gain: float) -> np.ndarray:
+    """Make a picture more or less colourful.
+
+    Up to 1 the gain multiplies everything. Beyond it what sets things apart grows by all of the gain, the
+    mean colour of the picture by `MEAN_SHARE` of what exceeds 1: a cast, which is often wrong, stays small.
+
+    Args:
+        ab: float32 array (H, W, 2), ab units.
+        gain: 0 for gray, 1 for the same, at least 0.
+
+    Returns:
+        float32 array (H, W, 2), ab units.
+    """
+    spread, shift = np.float32(gain), np.float32(min(gain, 1.0) + MEAN_SHARE * max(0.0, gain - 1.0))
+    mean = ab.mean(axis=(0, 1), dtype="float32")
+    return spread * ab + (shift - spread) * mean
 
 
 @functools.cache

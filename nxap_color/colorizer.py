@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # which brings Keras
 # strip does not become 768,000 pixels long on its way through the network.
 MAX_ASPECT = 8.0
 DEFAULT_NETWORK_SIZE = 192
+# How much larger the network sees a photo at its second look, at the mirror image.
+LARGER_LOOK = 1.5
 MAX_VIVIDNESS = 2.0
 GRAY_AB = 3.0  # ab units that no place of a gray photo exceeds
 
@@ -45,7 +47,7 @@ class Colorizer:
             AB_SCALE (batch, h, w, 2), and behind it, if it takes hints, HINT_CHANNELS more channels.
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
         vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
-        chroma_gain: what the network's answer is multiplied by at vividness 1. Networks are less colourful
+        chroma_gain: by how much the network's answer is amplified at vividness 1. Networks are less colourful
             than life; how much they gain from being turned up is found on validation photos.
         extractor: `extractors.Extractor`, the one whose features the model was trained on; for a model
             that fuses such features, and only for that.
@@ -175,9 +177,10 @@ class Colorizer:
             (37, 53, 3)
         """
         pixels = as_pixels(image)
-        inputs = self.network_input(pixels)
-        answered = tuple(side // self.stride for side in inputs["lightness"].shape[:2])
-        return prepare_pixels(pixels, answered, inputs)
+        usual = self.network_input(pixels)
+        larger = {**usual, "lightness": self._scaled_lightness(pixels, LARGER_LOOK)}
+        answered = tuple(side // self.stride for side in usual["lightness"].shape[:2])
+        return prepare_pixels(pixels, answered, (usual, mirror_inputs(larger)))
 
     def answer(self, prepared: Prepared, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Decide the colours of a photo. The network looks at it once, however often hints change.
@@ -219,15 +222,21 @@ class Colorizer:
         return [self._keep_to(*pair) for pair in zip(photos, hints, strict=True)]
 
     def _look_at(self, photos):
-        """Have the network look at photos and at their mirror images."""
-        inputs = [prepared.inputs for prepared in photos]
-        for prepared, looks in zip(photos, self._look_twice(inputs), strict=True):
-            prepared.looks, prepared.looked = looks, (self.network, None)
+        """Have the network look at photos twice, as `prepare` gives them.
+
+        A scene that is mirrored or nearer has the same colours; where the network is undecided, the mean of
+        two looks is the safer answer.
+        """
+        answers = iter(self.predict_likeness([inputs for prepared in photos for inputs in prepared.inputs]))
+        for prepared in photos:
+            usual, larger = next(answers), next(answers)
+            prepared.looks = np.stack([usual, shrink(larger[:, ::-1], usual.shape[:2])])
+            prepared.looked = self.network, None
 
     def _keep_to(self, prepared, hints):
         """The answer to a photo that the network has seen, corrected towards hints."""
         mean = prepared.looks.mean(axis=0)
-        ab = self.gain * mean[..., :2]
+        ab = self.amplify(mean[..., :2])
         if prepared.looked[1] is not self.references:
             details = find_details(prepared.lightness) if self.references else None
             prepared.references = [reference for reference in self.references if reference.shows(details)]
@@ -278,7 +287,7 @@ class Colorizer:
             errors.HintError: if the place or a hint lies outside the photo.
         """
         answer = self.answer(prepared, hints)
-        looks = self.gain * prepared.looks[..., :2]
+        looks = [self.amplify(look[..., :2]) for look in prepared.looks]
         return likely_colours(prepared, Hint(x, y, "gray"), [answer, *looks], count)
 
     def require_hints(self) -> None:
@@ -333,8 +342,19 @@ class Colorizer:
 
     @property
     def gain(self) -> float:
-        """What the network's ab is multiplied by, 0 or above."""
+        """By how much the network's answer is amplified, 0 or above."""
         return self.vividness * self.chroma_gain
+
+    def amplify(self, ab: np.ndarray) -> np.ndarray:
+        """Bring what the network answers to this vividness; see `color.amplify_colours`.
+
+        Args:
+            ab: float32 array (h, w, 2), ab units, as from `predict_ab`.
+
+        Returns:
+            float32 array (h, w, 2), ab units.
+        """
+        return color.amplify_colours(ab, self.gain)
 
     def network_input(self, photo: np.ndarray) -> Inputs:
         """Preprocess a photo for the network, as training does.
@@ -348,37 +368,38 @@ class Colorizer:
             aspect of the photo; and, for a network that fuses features, the extractor's vector, float32 array
             (num_features,), under the extractor's name.
         """
-        size = self.input_size(*photo.shape[:2])
-        inputs = {"lightness": color.scale_lightness(color.find_lightness(shrink(photo, size)))}
+        inputs = {"lightness": self._scaled_lightness(photo)}
         if self.extractor:
             inputs[self.extractor.name] = self.extractor([photo])[0]
         return inputs
 
-    def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size (h, w) at which a picture of `height` x `width` pixels is given to the network."""
-        scale = self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
+    def _scaled_lightness(self, photo, times=1.0):
+        size = self.input_size(*photo.shape[:2], times)
+        return color.scale_lightness(color.find_lightness(shrink(photo, size)))
+
+    def input_size(self, height: int, width: int, times: float = 1.0) -> tuple[int, int]:
+        """Return the size (h, w) at which a picture of `height` x `width` pixels is given to the network.
+
+        Args:
+            height, width: pixels of the picture.
+            times: how much larger than usual.
+        """
+        scale = times * self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
         height, width = (max(1, round(side * scale / self.stride)) * self.stride for side in (height, width))
         return height, width
 
-    def predict_ab(self, inputs: Sequence[Inputs], mirrored: bool = True) -> list[np.ndarray]:
-        """Run the network on each photo and on its mirror image, and average the two answers.
-
-        A scene seen in a mirror has the same colours; where the network is undecided, the mean of two
-        looks is the safer answer.
+    def predict_ab(self, inputs: Sequence[Inputs]) -> list[np.ndarray]:
+        """Run the network once on each picture, and return the colours that it answers.
 
         Args:
             inputs: list of dicts as from `network_input`, sizes may differ.
-            mirrored: whether to look at the mirror images, too, in twice the time. Pictures are mirrored;
-                vectors are those of the photo as it is, as they are for mirrored crops in training.
 
         Returns:
-            List of float32 arrays (h / stride, w / stride, 2), ab units.
+            List of float32 arrays (h / stride, w / stride, 2), ab units, not amplified.
 
         Raises:
             errors.ModelError: if the network answers NaN or infinity.
         """
-        if mirrored:
-            return [looks[..., :2].mean(axis=0) for looks in self._look_twice(inputs)]
         return [answer[..., :2] for answer in self.predict_likeness(inputs)]
 
     def predict_likeness(self, inputs: Sequence[Inputs]) -> list[np.ndarray]:
@@ -397,41 +418,6 @@ class Colorizer:
         scale = np.ones(self.network.output[-1], "float32")
         scale[:2] = color.AB_SCALE
         return [answer * scale for answer in run_network(self.network, self.stride, inputs)]
-
-    def keep_to_hints(
-        self,
-        ab: np.ndarray,
-        likeness: np.ndarray,
-        gray: np.ndarray,
-        size: tuple[int, int],
-        hints: Sequence[Hint],
-    ) -> np.ndarray:
-        """Correct the colours of a frame towards hints.
-
-        Args:
-            ab: float32 array (h, w, 2), ab units at a gain of 1.
-            likeness: float32 array (h, w, HINT_CHANNELS), as from `predict_likeness`.
-            gray: uint8 array (H', W') of any size, the frame's gray.
-            size: (H, W) of the frame, in whose pixels hints are given.
-            hints: its hints.
-
-        Returns:
-            float32 array (h, w, 2), ab units at a gain of 1.
-
-        Raises:
-            errors.HintError: if a hint lies outside the frame.
-        """
-        if not hints or not self.gain:
-            return ab
-        drawn = draw_hints(hints, size, ab.shape[:2])
-        lightness = shrink(color.gray_to_lightness(gray)[..., None], ab.shape[:2])[..., 0]
-        return correct_colours(self.gain * ab, drawn, likeness, lightness) / self.gain
-
-    def _look_twice(self, inputs):
-        """Looks, as in `Prepared`, at each of some photos."""
-        answers = self.predict_likeness([*inputs, *(mirror_inputs(given) for given in inputs)])
-        of_mirrors = (answer[:, ::-1] for answer in answers[len(inputs) :])
-        return [np.stack(pair) for pair in zip(answers[: len(inputs)], of_mirrors, strict=True)]
 
 
 @functools.cache

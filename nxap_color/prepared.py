@@ -12,6 +12,7 @@ from nxap_color.corrections import PixelCorrection
 from nxap_color.guidance import Hint
 from nxap_color.images import share_strips, shrink, strips
 from nxap_color.references import Reference
+from nxap_color.runtime import Inputs
 from nxap_color.upsampling import colour_rows, fit_colours
 
 
@@ -23,9 +24,11 @@ class Prepared:
         pixels: array (H, W, 1 or 3) as from `as_pixels`.
         lightness: float32 array (H, W), L in [0, 100].
         small: float32 array (h, w), the lightness at the size of the network's answer.
-        inputs: what the network is given of it, as from `Colorizer.network_input`.
-        looks: float32 array (2, h, w, channels): what the network answered to it and to its mirror image,
-            both the right way round: ab units and, behind them, what it says of hints; None before that.
+        inputs: what the network is given of it, as from `Colorizer.network_input`, at two looks: as usual,
+            and its mirror image, larger.
+        looks: float32 array (2, h, w, channels): what the network answered to these, both the right way
+            round and at the size of the first: ab units and, behind them, what it says of hints; None before
+            that.
         looked: the network that answered, and the references it was compared with; with others it is asked,
             and compared, again.
         references: those that show the same scene.
@@ -34,7 +37,7 @@ class Prepared:
     pixels: np.ndarray
     lightness: np.ndarray
     small: np.ndarray
-    inputs: dict[str, np.ndarray] = field(default_factory=dict)
+    inputs: tuple[Inputs, ...] = ()
     looks: np.ndarray | None = None
     looked: tuple[Any, Any] = (None, None)
     references: list[Reference] = field(default_factory=list)
@@ -46,7 +49,7 @@ class Prepared:
 
 
 def prepare_pixels(
-    pixels: np.ndarray, small_size: tuple[int, int], inputs: dict[str, np.ndarray] | None = None
+    pixels: np.ndarray, small_size: tuple[int, int], inputs: tuple[Inputs, ...] = ()
 ) -> Prepared:
     """Find the lightness of a photo at both sizes.
 
@@ -62,7 +65,7 @@ def prepare_pixels(
             lightness[rows] = color.find_lightness(pixels[rows])[..., 0]
 
     share_strips(find, *lightness.shape)
-    return Prepared(pixels, lightness, shrink(lightness[..., None], small_size)[..., 0], inputs or {})
+    return Prepared(pixels, lightness, shrink(lightness[..., None], small_size)[..., 0], inputs)
 
 
 def finish_photo(prepared: Prepared, ab: np.ndarray, hints: Sequence[Hint] = ()) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from nxap_color.color import amplify_colours
 from nxap_color.gaussian_process import guess_missing, place_points
 from nxap_color.images import shrink
 
@@ -105,14 +106,14 @@ def guess_from_references(likeness: np.ndarray, references: Sequence[Reference],
     Args:
         likeness: float32 array (h, w, HINT_CHANNELS), what it says of the photo.
         references: one `Reference` or more.
-        gain: what its ab is multiplied by.
+        gain: by how much its answer is amplified.
 
     Returns:
         float32 array (h, w, 2), ab units.
     """
     points, missing, each = [_placeless(likeness)], [], KNOWN_PLACES // len(references)
     for reference in references:
-        missed = (reference.true_ab - gain * reference.answer[..., :2]).reshape(-1, 2)
+        missed = (reference.true_ab - amplify_colours(reference.answer[..., :2], gain)).reshape(-1, 2)
         kept = np.linspace(0, len(missed) - 1, min(each, len(missed))).astype(int)
         points.append(_placeless(reference.answer[..., 2:])[kept])
         missing.append(missed[kept])

@@ -14,9 +14,11 @@ from tqdm import tqdm
 
 from nxap_color import color
 from nxap_color.colorizer import Colorizer
+from nxap_color.corrections import correct_colours
 from nxap_color.errors import FilmError, HintError
 from nxap_color.film_hints import FilmHints, carry_hints
-from nxap_color.guidance import Hint
+from nxap_color.guidance import Hint, draw_hints
+from nxap_color.images import shrink
 from nxap_color.inference import BATCH_SIZE
 from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
@@ -51,7 +53,7 @@ def colorize_frames(
     """
     lumas = (Frame(color.rgb_to_luma(_checked(frame), "bt601")) for frame in frames)
     for coloured in follow_colours(colorizer, lumas, SteadyColour(fps, memory)):
-        yield paint(colorizer, coloured.frame, coloured.ab)
+        yield paint(coloured.frame, coloured.ab)
 
 
 def _checked(frame):
@@ -66,7 +68,7 @@ class Coloured(NamedTuple):
 
     Attributes:
         frame: `films.Frame`.
-        ab: float32 array (h, w, 2), ab units, turned as the frame is.
+        ab: float32 array (h, w, 2), ab units at the colorizer's vividness, turned as the frame is.
         is_cut: whether it begins a new shot.
         memory: what `SteadyColour.previous` was after it.
     """
@@ -109,9 +111,11 @@ def follow_colours(
             else:
                 likeness, lightness = answer[..., 2:], gray
                 ab, is_cut = steady.follow(gray, answer[..., :2])
-            size = _upright_size(frame, turns)
-            # Not remembered, so that nothing but its own hints decides about a frame.
-            ab = colorizer.keep_to_hints(ab, likeness, lightness, size, hints.get(next(numbers), ()))
+            ab, told = colorizer.amplify(ab), hints.get(next(numbers), ())
+            if told:  # not remembered, so that nothing but its own hints decides about a frame
+                drawn = draw_hints(told, _upright_size(frame, turns), ab.shape[:2])
+                small = shrink(color.gray_to_lightness(lightness)[..., None], ab.shape[:2])[..., 0]
+                ab = correct_colours(ab, drawn, likeness, small)
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
 
 
@@ -149,7 +153,7 @@ def ask_network(
             given[extractor.name] = vector
     if with_likeness:
         return frames, grays, colorizer.predict_likeness(inputs)
-    return frames, grays, colorizer.predict_ab(inputs, mirrored=False)
+    return frames, grays, colorizer.predict_ab(inputs)
 
 
 def _of_one_size(frames):
@@ -171,27 +175,25 @@ def _ahead(items):
             yield item
 
 
-def paint(colorizer: Colorizer, frame: Frame, ab: np.ndarray) -> np.ndarray:
+def paint(frame: Frame, ab: np.ndarray) -> np.ndarray:
     """Give a frame its colours, at full size.
 
     Args:
-        colorizer: `Colorizer`, for the amount of colour.
         frame: `Frame` with the luma of BT.601, (H, W), from 0 to 255.
         ab: float32 array (h, w, 2), ab units, as from `follow_colours`.
 
     Returns:
         uint8 array (H, W, 3), sRGB, of the same luma.
     """
-    chroma = find_chroma(colorizer, frame.gray(), ab, "bt601")
+    chroma = find_chroma(frame.gray(), ab, "bt601")
     rgb = color.join_luma_chroma(frame.luma / 255.0, chroma, "bt601")
     return np.uint8(np.rint(np.clip(rgb, 0.0, 1.0) * 255.0))
 
 
-def find_chroma(colorizer: Colorizer, gray: np.ndarray, ab: np.ndarray, matrix: str) -> np.ndarray:
+def find_chroma(gray: np.ndarray, ab: np.ndarray, matrix: str) -> np.ndarray:
     """Bring the colours of a frame to the size of its gray.
 
     Args:
-        colorizer: `Colorizer`, for the amount of colour.
         gray: uint8 array (H, W).
         ab: float32 array (h, w, 2), ab units, as from `follow_colours`.
         matrix: "bt601" or "bt709".
@@ -199,7 +201,7 @@ def find_chroma(colorizer: Colorizer, gray: np.ndarray, ab: np.ndarray, matrix: 
     Returns:
         float32 array (H, W, 2), (Cb, Cr) in [-0.5, 0.5].
     """
-    full = upsample_guided(colorizer.gain * ab, color.gray_to_lightness(gray))
+    full = upsample_guided(ab, color.gray_to_lightness(gray))
     return color.ab_to_chroma(full, gray, matrix)
 
 
@@ -224,8 +226,7 @@ def colorize_video(
         crf: constant rate factor, 0 to 51, as in `films.video_codec`.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
         quiet: whether to leave out the progress bar.
-        hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot. At a
-            vividness of 0 the film stays gray.
+        hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot.
 
     Returns:
         List of texts on what could not be kept as it was.
@@ -339,7 +340,7 @@ def _write_segment(colorizer, film, store, part, codec, bar):
         with films.FilmWriter(store.next_path, film, codec) as writer:
             for number, coloured in enumerate(part, start):
                 gray = coloured.frame.gray(film.chroma_size)
-                writer.write(coloured.frame, find_chroma(colorizer, gray, coloured.ab, film.matrix))
+                writer.write(coloured.frame, find_chroma(gray, coloured.ab, film.matrix))
                 times.append(coloured.frame.time)
                 broken += [number] if coloured.frame.is_broken else []
                 bar.update()

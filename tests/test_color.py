@@ -165,6 +165,18 @@ def test_chroma_never_leaves_the_gamut():
     assert not color.ab_to_chroma(ab, np.zeros_like(gray), "bt709").any()
 
 
+def test_amplified_colours_keep_half_of_their_cast():
+    """By its definition: differences grow by the gain, the mean colour by half of what exceeds 1."""
+    ab = np.random.default_rng(0).normal((8.0, 14.0), 6.0, (20, 30, 2)).astype("float32")
+    mean = ab.mean(axis=(0, 1))
+    found = color.amplify_colours(ab, 1.5)
+    np.testing.assert_allclose(found, 1.25 * mean + 1.5 * (ab - mean), atol=1e-4)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(color.amplify_colours(ab, 0.6), 0.6 * ab, atol=1e-5)
+    np.testing.assert_allclose(color.amplify_colours(ab, 1.0), ab, atol=1e-5)
+    assert not color.amplify_colours(ab, 0.0).any()
+
+
 def test_photos_and_films_are_prepared_without_keras():
     """A backend takes seconds to start; only networks need it."""
     script = "import sys, nxap_color.color, nxap_color.images, nxap_color.upsampling\n"

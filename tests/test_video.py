@@ -170,7 +170,7 @@ def test_a_stopped_film_goes_on_and_ends_the_same(stop, tmp_path, quick_model_fi
     process.wait()
     assert not target.exists()
     seen, predict_ab = [], colorizer.predict_ab
-    colorizer.predict_ab = lambda inputs, **options: seen.append(len(inputs)) or predict_ab(inputs, **options)
+    colorizer.predict_ab = lambda inputs: seen.append(len(inputs)) or predict_ab(inputs)
     colorize_video(colorizer, film, target)
     assert sum(seen) <= 400 - SEGMENT_FRAMES, "finished segments are not done twice"
     stopped = ffmpeg("-i", target, "-f", "framemd5", "-")

@@ -69,7 +69,7 @@ def measure_film(
             scores["truth"].add(truth, truth, flow)
             for label, steady in ways.items():
                 ab, is_cut = steady.follow(gray, answer)
-                scores[label].add(paint(colorizer, frame, ab), truth, flow)
+                scores[label].add(paint(frame, colorizer.amplify(ab)), truth, flow)
             cuts += [number] if is_cut else []
             last, number = small, number + 1
     return {label: score.summarize() for label, score in scores.items()}, cuts

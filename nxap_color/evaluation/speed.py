@@ -146,7 +146,7 @@ def _time_film_steps(film: Any, codec: list[str], colorizer: Any, folder: Path) 
     tracker = steady.SteadyColour(float(film.fps))
     colours = timed("following motion", lambda: [tracker.follow(*pair)[0] for pair in seen])
     chromas = timed("full-size colour", lambda: [
-        video.find_chroma(colorizer, frame.gray(film.chroma_size), ab, film.matrix)
+        video.find_chroma(frame.gray(film.chroma_size), colorizer.amplify(ab), film.matrix)
         for frame, ab in zip(frames, colours, strict=True)
     ])  # fmt: skip
     timed("encoding", encode)
