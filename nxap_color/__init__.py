@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what editors and type checkers see
     from nxap_color.colorizer import Colorizer, colorize
     from nxap_color.data import training_batches
+    from nxap_color.film_files import colorize_video
     from nxap_color.guidance import Hint
     from nxap_color.layers import AnnealedMean, FeatureFusion, GuidedUpsampling, UpsampleLike
     from nxap_color.media.photos import Photo, read_photo, write_photo
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from nxap_color.saved import load_model
     from nxap_color.training.config import TrainConfig
     from nxap_color.training.sources import load_photos
-    from nxap_color.video import colorize_frames, colorize_video
+    from nxap_color.video import colorize_frames
 
 __version__ = "0.2.0"
 
@@ -33,7 +34,7 @@ _HOMES = {
     "Photo": "media.photos",
     "read_photo": "media.photos",
     "write_photo": "media.photos",
-    "colorize_video": "video",
+    "colorize_video": "film_files",
     "colorize_frames": "video",
     "load_model": "saved",
     "build_autoencoder": "models",

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -239,10 +239,11 @@ class Colorizer:
         ab = self.amplify(mean[..., :2])
         if prepared.looked[1] is not self.references:
             details = find_details(prepared.lightness) if self.references else None
-            prepared.references = [reference for reference in self.references if reference.shows(details)]
+            matches = [reference.match(details) for reference in self.references]
+            prepared.references = [match for match in matches if match]
             prepared.looked = self.network, self.references
         if prepared.references:
-            ab += guess_from_references(mean[..., 2:], prepared.references, self.gain)
+            ab += guess_from_references(prepared.looks[0, ..., 2:], prepared.references, self.gain)
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])
@@ -312,33 +313,37 @@ class Colorizer:
         other.vividness = vividness
         return other
 
-    def with_references(self, references: dict[str, np.ndarray]) -> "Colorizer":
+    def with_references(self, references: Mapping[str, np.ndarray | Path]) -> "Colorizer":
         """Return a colorizer that takes colours from other photos where they show the scene that it colours.
 
         Args:
-            references: dict from a name to a colour photo: uint8, uint16 or float array (H, W, 3), sRGB, such
-                as another frame of the shot or a later picture of the place, mirrored or not. A photo of
-                another scene changes nothing.
+            references: dict from a name to a colour photo: its path, or a uint8, uint16 or float array
+                (H, W, 3), sRGB; such as another frame of the shot or a later picture of the place, mirrored
+                or not. A photo of another scene changes nothing.
 
         Raises:
-            errors.PhotoError: if one is no such array, or gray.
+            errors.PhotoError: if one cannot be read, is no such array, or gray.
             errors.ModelError: if the network takes no colour hints.
         """
         self.require_hints()
         other = copy.copy(self)
-        other.references = [self._refer_to(name, image) for name, image in references.items()]
+        other.references = []
+        for name, image in references.items():
+            image = read_photo(image).rgb if isinstance(image, Path) else np.asarray(image)
+            mirrored = image[:, ::-1] if image.ndim > 1 else image  # refused below
+            other.references += [self._refer_to(name, each) for each in (image, mirrored)]
         return other
 
     def _refer_to(self, name, image):
+        """Make a `Reference`; of the photo, however large, it keeps what the network sees."""
         prepared = self.prepare(image)
         self._look_at([prepared])
-        answer = prepared.looks.mean(axis=0)
-        small = np.broadcast_to(shrink(prepared.pixels, answer.shape[:2]), (*answer.shape[:2], 3))
+        size = prepared.small.shape
+        small = np.broadcast_to(shrink(prepared.pixels, size), (*size, 3))
         true_ab = color.rgb_to_lab(small)[..., 1:]
         if np.abs(true_ab).max() < GRAY_AB:
             raise errors.PhotoError(f"The reference '{name}' is gray: expected a photo in colour.")
-        lightness = prepared.lightness
-        return Reference(name, answer, true_ab, (find_details(lightness), find_details(lightness[:, ::-1])))
+        return Reference(name, prepared.looks, true_ab, find_details(prepared.lightness))
 
     @property
     def gain(self) -> float:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from nxap_color.guidance import Hint, place
+from nxap_color.shots import begins_shot
 from nxap_color.steady import SteadyColour
 
 # Hints reach so many frames back, at most: their grays have to be kept.
@@ -50,7 +51,7 @@ def carry_hints(
     )
     found, shot, active = defaultdict(list), deque(maxlen=FRAMES_BACK), []
     for number, (gray, end) in enumerate(_with_ends(frames)):
-        if _begins_shot(steady, gray):
+        if begins_shot(steady, gray):
             shot.clear()
             active = []
         elif active:
@@ -85,11 +86,6 @@ def _by_nearness(number, points, small_size, size):
     """Hints of a frame at their places in it, those given for frames nearer by last."""
     points = sorted(points, key=lambda point: -abs(number - point[0][0]))
     return [_moved_to(hint, at, small_size, size) for (_, hint), at in points]
-
-
-def _begins_shot(steady, gray):
-    colours = np.zeros((max(1, gray.shape[0] // 4), max(1, gray.shape[1] // 4), 2), "float32")
-    return steady.follow(gray, colours)[1]
 
 
 def _move(points, last, gray):

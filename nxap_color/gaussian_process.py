@@ -27,6 +27,8 @@ EVERYWHERE = 0.2  # variance of what a whole photo has in common
 NOISE = 0.02  # variance of what a place shares with no other
 MAX_LOG_DEVIATION = 3.0
 
+CACHED = 2**16  # covariances that are computed at a time
+
 # The light of a photo may be missed by so many ab units; what is missed beyond is a thing's own colour, such
 # as a dress's. Of that other things know nothing: likeness reaches less far, and nothing is in common.
 COMMON = 8.0
@@ -73,7 +75,7 @@ def covariance(
     unlike = unlike / share_of_reach**2
     total = everywhere
     for variance, reach, likeness_reach in PARTS:
-        total = total + variance * xp.exp(-0.5 * (far / reach**2 + unlike / likeness_reach**2))
+        total = total + variance * xp.exp(far * (-0.5 / reach**2) + unlike * (-0.5 / likeness_reach**2))
     deviations = [
         xp.exp(xp.clip(points[..., -1], -MAX_LOG_DEVIATION, MAX_LOG_DEVIATION)) for points in (some, others)
     ]
@@ -87,37 +89,58 @@ def _squared_distances(some, others, xp):
     return xp.maximum(one[..., :, None] + other[..., None, :] - 2.0 * products, 0.0)
 
 
-def guess_missing(
-    points: np.ndarray,
-    known: np.ndarray,
-    missing: np.ndarray,
-    common: float = COMMON,
-    noise: float = NOISE,
-) -> np.ndarray:
+def guess_missing(points: np.ndarray, known: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Guess the residuals of all places from those of a few.
 
     Args:
         points: float32 array (n, channels) as from `place_points`.
-        known: int array (m,), indices of the places that are known, m >= 1; the time
-            that it takes grows with their cube.
+        known: int array (m,), indices of the places that are known, m >= 1.
         missing: float32 array (m, 2): the residuals there, ab units.
-        common: ab units up to which other things may miss the same.
-        noise: variance of what a place shares with no other.
 
     Returns:
         float32 array (n, 2), ab units: the mean of one Gaussian process for the light, and of one for things.
     """
     size = np.linalg.norm(missing, axis=-1, keepdims=True)
-    shared = missing * np.minimum(1.0, common / np.maximum(size, 1e-6))
-    guess = _mean(points, known, shared, noise)
-    if size.max() > common:
-        guess += _mean(points, known, missing - shared, noise, everywhere=0.0, share_of_reach=OWN_REACH)
+    shared = missing * np.minimum(1.0, COMMON / np.maximum(size, 1e-6))
+    places = points[known]
+    guess = spread(points, places, weigh_known(places, shared))
+    if size.max() > COMMON:
+        own = {"everywhere": 0.0, "share_of_reach": OWN_REACH}
+        guess += spread(points, places, weigh_known(places, missing - shared, **own), **own)
     return guess
 
 
-def _mean(points, known, missing, noise, **options):
-    """The process's mean at points, given what is missing (m, 2) at the known ones."""
-    exact = points[known].astype("float64")  # or rounding weighs as much as the noise
+def spread(points: np.ndarray, known: np.ndarray, weights: np.ndarray, **options: float) -> np.ndarray:
+    """Spread what is missing at known places to all points.
+
+    Args:
+        points: float32 array (n, channels) as from `place_points`.
+        known: float32 array (m, channels), those that are known.
+        weights: float32 array (m, 2), as from `weigh_known`.
+        **options: as in `covariance`.
+
+    Returns:
+        float32 array (n, 2), ab units.
+    """
+    # So few at a time that the covariances stay in a processor's cache.
+    rows = max(1, CACHED // len(known))
+    parts = (points[start : start + rows] for start in range(0, len(points), rows))
+    return np.concatenate([covariance(part, known, **options) @ weights for part in parts])
+
+
+def weigh_known(known: np.ndarray, missing: np.ndarray, noise: float = NOISE, **options: float) -> np.ndarray:
+    """Weigh known places for `spread`: their covariance with others, times the weights, is the guess there.
+
+    Args:
+        known: float32 array (m, channels) as from `place_points`, m >= 1; the time that it takes grows with
+            the cube of m.
+        missing: float32 array (m, 2): the residuals there, ab units.
+        noise: variance of what a place shares with no other.
+        **options: as in `covariance`.
+
+    Returns:
+        float32 array (m, 2).
+    """
+    exact = known.astype("float64")  # or rounding weighs as much as the noise
     among = covariance(exact, exact, **options) + noise * np.eye(len(known))
-    weights = np.float32(np.linalg.solve(among, missing))
-    return covariance(points, points[known], **options) @ weights
+    return np.float32(np.linalg.solve(among, missing))

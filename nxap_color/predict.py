@@ -11,6 +11,7 @@ from nxap_color.cli.console import (
     start_quietly,
     whole_between,
 )
+from nxap_color.cli.options import add_colour_options
 from nxap_color.media.ffmpeg import DEFAULT_CRF
 from nxap_color.paths import SAMPLE
 
@@ -38,12 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--crf", type=whole_between(0, 51), default=DEFAULT_CRF, metavar="N",
         help=f"quality of films: 0 is the best, 51 small and poor (default: {DEFAULT_CRF})",
     )  # fmt: skip
-    told = "a colour that you know: 120,88,#8c2f2b or 40%%,55%%,green; in films with its second, ...@2.5"
-    add("--hint", action="append", default=[], metavar="X,Y,COLOUR", help=told)
-    told = "colours that you know: JSON, or strokes on a transparent picture of the photo's size"
-    add("--hints", type=Path, metavar="FILE", help=told)
-    told = "colour photo of the same scene to take colours from, such as a later one; may be repeated"
-    add("--reference", action="append", default=[], type=Path, metavar="PHOTO", help=told)
+    add_colour_options(parser)
     add("--compare", action="store_true", help="also write before and after side by side")
     add("--overwrite", action="store_true", help="replace outputs that exist")
     add("--quiet", action="store_true", help="no progress bar, and no word on what was skipped")
@@ -67,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
         from nxap_color.cli.jobs import Report, plan  # here, for a quick --help
 
         inputs, told = args.inputs or [SAMPLE], None
+        if args.shots:
+            from nxap_color.cli.shots import write_shots
+
+            return write_shots(args)
         if args.hint or args.hints or args.reference:
             from nxap_color.cli.told import read_told
 

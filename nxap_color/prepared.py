@@ -11,7 +11,7 @@ from nxap_color import color, errors
 from nxap_color.corrections import PixelCorrection
 from nxap_color.guidance import Hint
 from nxap_color.images import share_strips, shrink, strips
-from nxap_color.references import Reference
+from nxap_color.references import Match
 from nxap_color.runtime import Inputs
 from nxap_color.upsampling import colour_rows, fit_colours
 
@@ -31,7 +31,7 @@ class Prepared:
             that.
         looked: the network that answered, and the references it was compared with; with others it is asked,
             and compared, again.
-        references: those that show the same scene.
+        references: `Match`es with those that show the same scene.
     """
 
     pixels: np.ndarray
@@ -40,7 +40,7 @@ class Prepared:
     inputs: tuple[Inputs, ...] = ()
     looks: np.ndarray | None = None
     looked: tuple[Any, Any] = (None, None)
-    references: list[Reference] = field(default_factory=list)
+    references: list[Match] = field(default_factory=list)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """Take colours from a photo of the same scene: another frame, another print, a later picture of the place.
 
-Where a photo shows the same scene is found by the geometry of its details. Its colours are then hints by the
-hundred, without places: they reach what the network takes for alike (`gaussian_process`).
+Whether a photo shows the same scene, and where, is found by the geometry of its details. Its colours are then
+hints by the hundred (`gaussian_process`).
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from nxap_color.color import amplify_colours
-from nxap_color.gaussian_process import guess_missing, place_points
+from nxap_color.gaussian_process import place_points, spread, weigh_known
 from nxap_color.images import shrink
 
 # Details are looked for in pictures of this shorter side, in pixels.
@@ -21,8 +22,11 @@ MAX_MATCHED_ASPECT = 4.0  # longer ones are shrunk further
 MAX_DETAILS = 2000
 # A detail is found again if what is most like it is so much more like it than the second (Lowe 2004), ...
 _RATIO = 0.75
-# ... and lies, in pixels, where one shift, turn and change of size of the picture takes it.
-_TOLERANCE = 8.0
+# ... and lies where one shift, turn and change of size of the picture takes it, but for so much of its
+# shorter side.
+_TOLERANCE = 1 / 32
+# ... so many times larger or smaller at most.
+MAX_SCALE = 8.0
 # Of pairs of photos of different scenes none had more than 15 such details, of the same scene most hundreds.
 LEAST_MATCHES = 20
 # Places of all references together that are known, at most.
@@ -35,7 +39,7 @@ class Details(NamedTuple):
     """What a picture can be recognised by.
 
     Attributes:
-        places: float32 array (n, 2), x and y in pixels.
+        places: float32 array (n, 2), x and y as shares of the picture's shorter side.
         descriptors: float32 array (n, 128).
     """
 
@@ -45,23 +49,42 @@ class Details(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """A colour photo, and what the network makes of it in gray.
+    """A colour photo, or its mirror image, and what the network makes of it in gray.
 
     Attributes:
         name: what notes call it.
-        answer: float32 array (h, w, 2 + HINT_CHANNELS): ab units and likeness, the mean of `Prepared.looks`.
+        looks: float32 array (2, h, w, 2 + HINT_CHANNELS): ab units and likeness, as in `Prepared`.
         true_ab: float32 array (h, w, 2): its own colours, ab units.
-        details: `Details` of the photo and of its mirror image.
+        details: its `Details`.
     """
 
     name: str
-    answer: np.ndarray
+    looks: np.ndarray
     true_ab: np.ndarray
-    details: tuple[Details, Details]
+    details: Details
 
-    def shows(self, details: Details) -> bool:
-        """Return whether it shows the scene that has these `Details`, or its mirror image."""
-        return any(count_matches(own, details) >= LEAST_MATCHES for own in self.details)
+    def digest(self) -> str:
+        """Return what tells its colours from those of others."""
+        return f"{zlib.crc32(self.true_ab.tobytes()):08x}"
+
+    def match(self, details: Details) -> "Match | None":
+        """Return where it lies in a picture that has these `Details`; None if that shows another scene."""
+        count, transform = match_details(self.details, details)
+        return Match(self, transform) if count >= LEAST_MATCHES else None
+
+
+class Match(NamedTuple):
+    """A reference, and where it lies in a picture of the same scene.
+
+    Attributes:
+        reference: `Reference`.
+        transform: float array (2, 3) that takes (x, y, 1) of the reference to (x, y) of the picture, both as
+            shares of the shorter side; None where that is not known, as when a thing turns away. Its colours
+            then go to what is alike, wherever it is.
+    """
+
+    reference: Reference
+    transform: np.ndarray | None
 
 
 def find_details(lightness: np.ndarray) -> Details:
@@ -79,54 +102,75 @@ def find_details(lightness: np.ndarray) -> Details:
     found, descriptors = cv2.SIFT_create(MAX_DETAILS, contrastThreshold=0.02).detectAndCompute(gray, None)
     if descriptors is None:
         descriptors = np.zeros((0, 128), "float32")
-    return Details(np.float32([each.pt for each in found]).reshape(-1, 2), descriptors)
+    places = np.float32([each.pt for each in found]).reshape(-1, 2)
+    return Details((places + 0.5) / min(size), descriptors)
 
 
-def count_matches(some: Details, others: Details) -> int:
-    """Count the details of one picture that are found again in another, all moved in the same way.
+def match_details(some: Details, others: Details) -> tuple[int, np.ndarray | None]:
+    """Find the details of one picture again in another, all shifted, turned and scaled in the same way.
 
     Reference:
         Fischler, Bolles: Random Sample Consensus, 1981.
+
+    Returns:
+        How many are found again, and the transformation as in `Match`; 0 and None if they are fewer than
+        `LEAST_MATCHES`.
     """
     if min(len(some.places), len(others.places)) < LEAST_MATCHES:
-        return 0
+        return 0, None
     pairs = cv2.BFMatcher().knnMatch(some.descriptors, others.descriptors, k=2)
     pairs = [best for best, second in pairs if best.distance < _RATIO * second.distance]
     if len(pairs) < LEAST_MATCHES:
-        return 0
+        return 0, None
     here = some.places[[pair.queryIdx for pair in pairs]]
     there = others.places[[pair.trainIdx for pair in pairs]]
-    _, fits = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=_TOLERANCE)
-    return 0 if fits is None else int(fits.sum())
+    transform, fits = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=_TOLERANCE)
+    count = 0 if fits is None else int(fits.sum())
+    if count < LEAST_MATCHES:
+        return 0, None
+    scale = np.hypot(*transform[:, 0])  # of all details at one place it is 0
+    return (count, transform) if 1 / MAX_SCALE < scale < MAX_SCALE else (0, None)
 
 
-def guess_from_references(likeness: np.ndarray, references: Sequence[Reference], gain: float) -> np.ndarray:
-    """Guess what a network misses in a photo from what it misses in others of the same scene.
+def guess_from_references(
+    likeness: np.ndarray, matches: Sequence[Match], gain: float, num_looks: int = 2
+) -> np.ndarray:
+    """Guess what a network misses in a picture from what it misses in others of the same scene.
 
     Args:
-        likeness: float32 array (h, w, HINT_CHANNELS), what it says of the photo.
-        references: one `Reference` or more.
-        gain: by how much its answer is amplified.
+        likeness: float32 array (h, w, HINT_CHANNELS), what it says of the picture at its usual look: whether
+            things are alike shows best at one size.
+        matches: one `Match` or more.
+        gain: by how much the network's answer is amplified.
+        num_looks: of how many looks that answer is the mean; 1 in films.
 
     Returns:
         float32 array (h, w, 2), ab units.
     """
-    points, missing, each = [_placeless(likeness)], [], KNOWN_PLACES // len(references)
-    for reference in references:
-        missed = (reference.true_ab - amplify_colours(reference.answer[..., :2], gain)).reshape(-1, 2)
-        kept = np.linspace(0, len(missed) - 1, min(each, len(missed))).astype(int)
-        points.append(_placeless(reference.answer[..., 2:])[kept])
+    is_placed = any(match.transform is not None for match in matches)
+    if is_placed:  # the others tell less
+        matches = [match for match in matches if match.transform is not None]
+    asked, known, missing = place_points(likeness), [], []
+    each = max(1, KNOWN_PLACES // len(matches))
+    for reference, transform in matches:
+        answer = reference.looks[:num_looks, ..., :2].mean(axis=0)
+        points = place_points(reference.looks[0, ..., 2:])
+        kept = np.linspace(0, len(points) - 1, min(each, len(points))).astype(int)
+        if is_placed:
+            points[:, :2] = _carry(points[:, :2], transform, answer.shape[:2], likeness.shape[:2])
+        missed = (reference.true_ab - amplify_colours(answer, gain)).reshape(-1, 2)
+        known.append(points[kept])
         missing.append(missed[kept])
-    count = len(points[0])
-    points, missing = np.concatenate(points), np.concatenate(missing)
-    # Hundreds of places tell well enough what is whose own colour.
-    known = np.arange(count, len(points))
-    guess = guess_missing(points, known, missing, common=np.inf, noise=REFERENCE_NOISE)
-    return guess[:count].reshape(*likeness.shape[:2], 2)
+    # Hundreds of places tell well enough what is whose own colour: no part of it is set apart.
+    known, missing = np.concatenate(known), np.concatenate(missing)
+    if not is_placed:
+        asked[:, :2] = known[:, :2] = 0.0
+    weights = weigh_known(known, missing, noise=REFERENCE_NOISE)
+    return spread(asked, known, weights).reshape(*likeness.shape[:2], 2)
 
 
-def _placeless(likeness):
-    """Points as from `place_points`, all at one place: where things are in a reference says nothing."""
-    points = place_points(likeness)
-    points[:, :2] = 0.0
-    return points
+def _carry(places, transform, size, there):
+    """Take places as in `place_points` from a picture of `size`, (h, w), to where they are in another."""
+    x, y = (places[:, ::-1] + 0.5 / min(size)).T
+    carried = np.stack([x, y, np.ones_like(x)], axis=1) @ np.float32(transform).T
+    return carried[:, ::-1] - 0.5 / min(there)

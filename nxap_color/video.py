@@ -1,35 +1,54 @@
-"""Films, animations and streams of frames in temporally stable colour."""
+"""Streams of frames in temporally stable colour."""
 
-import collections
-import contextlib
-import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from nxap_color import color
 from nxap_color.colorizer import Colorizer
 from nxap_color.corrections import correct_colours
-from nxap_color.errors import FilmError, HintError
-from nxap_color.film_hints import FilmHints, carry_hints
-from nxap_color.guidance import Hint, draw_hints
+from nxap_color.errors import FilmError
+from nxap_color.film_hints import FilmHints
+from nxap_color.guidance import draw_hints
 from nxap_color.images import shrink
 from nxap_color.inference import BATCH_SIZE
-from nxap_color.media import animations, ffmpeg, films
-from nxap_color.media.atomic import make_folder
 from nxap_color.media.films import Frame
-from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
+from nxap_color.references import Match, guess_from_references
 from nxap_color.steady import MEMORY, SteadyColour
 from nxap_color.upsampling import upsample_guided
 
 
+@dataclass(frozen=True)
+class FilmGuide:
+    """What is known of the colours of a film, by the numbers of its frames, from 0.
+
+    Attributes:
+        hints: dict from frame to its `Hint`s, as from `film_hints.carry_hints`.
+        references: dict from frame to its `Match`es with references, as from `shots.find_shots`.
+    """
+
+    hints: FilmHints = field(default_factory=dict)
+    references: dict[int, list[Match]] = field(default_factory=dict)
+
+    def every(self, step: int) -> "FilmGuide":
+        """Return the guide of every `step`-th frame, from the first on, which are then numbered anew."""
+        some = (
+            {n // step: told for n, told in known.items() if n % step == 0}
+            for known in (self.hints, self.references)
+        )
+        return FilmGuide(*some)
+
+
 def colorize_frames(
-    colorizer: Colorizer, frames: Iterable[np.ndarray], fps: float = 25.0, memory: float = MEMORY
+    colorizer: Colorizer,
+    frames: Iterable[np.ndarray],
+    fps: float = 25.0,
+    memory: float = MEMORY,
+    guide: FilmGuide | None = None,
 ) -> Iterator[np.ndarray]:
     """Colour the frames of a film one after the other, without flicker.
 
@@ -38,6 +57,7 @@ def colorize_frames(
         frames: uint8 arrays (H, W, 3), sRGB, all of one size. Of frames in colour only the luma is used.
         fps: frames per second, > 0.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
+        guide: what is known of their colours.
 
     Yields:
         uint8 array (H, W, 3) for each frame, of the same luma.
@@ -51,16 +71,21 @@ def colorize_frames(
         >>> next(colorize_frames(Colorizer.load(), gray)).shape
         (36, 52, 3)
     """
-    lumas = (Frame(color.rgb_to_luma(_checked(frame), "bt601")) for frame in frames)
-    for coloured in follow_colours(colorizer, lumas, SteadyColour(fps, memory)):
+    lumas = (luma_of(frame) for frame in frames)
+    for coloured in follow_colours(colorizer, lumas, SteadyColour(fps, memory), guide=guide):
         yield paint(coloured.frame, coloured.ab)
 
 
-def _checked(frame):
+def luma_of(frame: np.ndarray) -> Frame:
+    """Make a `Frame` of pixels, uint8 (H, W, 3), sRGB.
+
+    Raises:
+        FilmError: if they are of another kind.
+    """
     frame = np.asarray(frame)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
         raise FilmError(f"A frame is uint8 (height, width, 3), received {frame.dtype} {frame.shape}.")
-    return frame
+    return Frame(color.rgb_to_luma(frame, "bt601"))
 
 
 class Coloured(NamedTuple):
@@ -84,7 +109,8 @@ def follow_colours(
     frames: Iterable[Frame],
     steady: SteadyColour,
     turns: int = 0,
-    hints: FilmHints | None = None,
+    guide: FilmGuide | None = None,
+    first: int = 0,
 ) -> Iterator[Coloured]:
     """Decide the colours of a film while the following frames are already being read.
 
@@ -93,7 +119,8 @@ def follow_colours(
         frames: `films.Frame`s of one size.
         steady: `SteadyColour`, which remembers the last frame.
         turns: quarter turns counterclockwise after which the frames are upright.
-        hints: dict from the number of a frame, from 0, to its hints, as from `film_hints.carry_hints`.
+        guide: what is known of their colours.
+        first: number of the first of them in the film.
 
     Yields:
         `Coloured` for each frame. A broken frame keeps the colours of the one before.
@@ -102,21 +129,32 @@ def follow_colours(
         FilmError: if the frames are not of one size.
     """
     frames = _of_one_size(frames)
-    answers = (ask_network(colorizer, batch, turns, bool(hints)) for batch in _ahead(in_batches(frames)))
-    numbers, hints = itertools.count(), hints or {}
+    answers = (
+        ask_network(colorizer, batch, turns, guide is not None) for batch in _ahead(in_batches(frames))
+    )
+    numbers, guide = itertools.count(first), guide or FilmGuide()
     for batch, grays, colours in _ahead(answers):
         for frame, gray, answer in zip(batch, grays, colours, strict=True):
+            number, size = next(numbers), upright_size(frame, turns)
+            hints = guide.hints.get(number)
             if frame.is_broken and steady.previous is not None:
                 ab, is_cut = steady.previous[1], False
             else:
-                likeness, lightness = answer[..., 2:], gray
-                ab, is_cut = steady.follow(gray, answer[..., :2])
-            ab, told = colorizer.amplify(ab), hints.get(next(numbers), ())
-            if told:  # not remembered, so that nothing but its own hints decides about a frame
-                drawn = draw_hints(told, _upright_size(frame, turns), ab.shape[:2])
-                small = shrink(color.gray_to_lightness(lightness)[..., None], ab.shape[:2])[..., 0]
-                ab = correct_colours(ab, drawn, likeness, small)
+                likeness, lightness, ab = answer[..., 2:], gray, colorizer.amplify(answer[..., :2])
+                if matches := guide.references.get(number):
+                    ab += guess_from_references(likeness, matches, colorizer.gain, num_looks=1)
+                ab, is_cut = steady.follow(gray, _keep_to(hints, ab, likeness, gray, size))
+            # Once more, exactly: what moves takes some of the colours with it that were there before.
+            ab = _keep_to(hints, ab, likeness, lightness, size)
             yield Coloured(frame, np.ascontiguousarray(np.rot90(ab, -turns)), is_cut, steady.previous)
+
+
+def _keep_to(hints, ab, likeness, gray, size):
+    """Correct the colours of a frame of `size` (H, W) towards its hints, if it has any."""
+    if not hints:
+        return ab
+    lightness = shrink(color.gray_to_lightness(gray)[..., None], ab.shape[:2])[..., 0]
+    return correct_colours(ab, draw_hints(hints, size, ab.shape[:2]), likeness, lightness)
 
 
 def in_batches(items: Iterable) -> Iterator[list]:
@@ -143,7 +181,7 @@ def ask_network(
     shape, extractor = frames[0].luma.shape, colorizer.extractor
 
     def upright(size):
-        return [_upright_gray(frame, size, turns) for frame in frames]
+        return [upright_gray(frame, size, turns) for frame in frames]
 
     grays = upright(colorizer.input_size(*shape))
     inputs = [{"lightness": color.scale_lightness(color.gray_to_lightness(g))[..., None]} for g in grays]
@@ -205,217 +243,11 @@ def find_chroma(gray: np.ndarray, ab: np.ndarray, matrix: str) -> np.ndarray:
     return color.ab_to_chroma(full, gray, matrix)
 
 
-def colorize_video(
-    colorizer: Colorizer,
-    source: str | Path,
-    target: str | Path,
-    crf: int = ffmpeg.DEFAULT_CRF,
-    memory: float = MEMORY,
-    quiet: bool = True,
-    hints: Sequence[Hint] = (),
-) -> list[str]:
-    """Colour a film, keeping its sound, subtitles and times.
-
-    Finished segments are kept in a hidden folder beside the target until all is done: after a stop, the
-    same call resumes after the last of them.
-
-    Args:
-        colorizer: `Colorizer`.
-        source: path of a film.
-        target: path of the film to write; replaced if it exists.
-        crf: constant rate factor, 0 to 51, as in `films.video_codec`.
-        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
-        quiet: whether to leave out the progress bar.
-        hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot.
-
-    Returns:
-        List of texts on what could not be kept as it was.
-
-    Raises:
-        HintError: if a hint has no time, or lies outside the frames or after the end.
-        ModelError: if there are hints, and the network does not take any.
-        FilmError: if the film cannot be read or the result cannot be written. Also if the end of its file is
-            missing, but only once what there is of it has been coloured and written.
-    """
-    source, target = Path(source), Path(target)
-    film, suffix = films.probe(source), target.suffix.lower()
-    check_target(source, target)
-    steady = SteadyColour(float(film.fps), memory)
-    carried = _carry_hints(colorizer, film, hints, quiet) if hints else {}
-    with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory, hints))) as store:
-        try:
-            streams, note = films.plan_streams(film, suffix, store.folder)
-            _go_on(colorizer, film, store, steady, suffix, crf, quiet, carried)
-        except BaseException:
-            if not store.segments:  # nothing to go on from
-                store.remove()
-            raise
-        segments = [(s["path"], int(s["time"])) for s in store.segments]
-        films.join_segments(film, segments, target, streams)
-        broken = np.concatenate([segment["broken"] for segment in store.segments])
-        store.remove()
-    if film.is_cut_off:
-        raise FilmError(f"The end of its file is missing; {target} holds what there is. Fetch it again.")
-    return [note] * bool(note) + film.losses + _describe_broken(broken)
-
-
-def _go_on(colorizer, film, store, steady, suffix, crf, quiet, hints):
-    """Colour what of a film is not in the `SegmentStore` yet."""
-    steady.previous = store.memory
-    frames = itertools.islice(films.read_film(film), store.frames, None)
-    hints = {number - store.frames: some for number, some in hints.items()}
-    coloured = follow_colours(colorizer, frames, steady, film.turns, hints)
-    codec, total = films.video_codec(suffix, crf, film.is_variable), len(film.times) or None
-    with tqdm(total=total, initial=store.frames, unit="frame", disable=quiet or None) as bar:
-        while segment := list(itertools.islice(coloured, 1)):
-            part = itertools.chain(segment, itertools.islice(coloured, SEGMENT_FRAMES - 1))
-            _write_segment(colorizer, film, store, part, codec, bar)
-
-
-def _carry_hints(colorizer, film, hints, quiet):
-    """Find where hints are in the frames of a film, before it is coloured."""
-    colorizer.require_hints()
-    if untimed := [hint for hint in hints if hint.time is None]:
-        raise HintError(f"A hint in a film needs a time in seconds; {untimed[0]} has none.")
-    frames = films.read_film(film)
-    first = next(frames)
-    shape = first.luma.shape
-    last = film.times[-1] + film.last_duration if film.times else first.time
-    end = float((last - first.time) * film.time_base)
-    for hint in hints:
-        if film.times and hint.time > end:
-            raise HintError(f"The hint {hint} at {hint.time:g} s lies after the end of the film, {end:g} s.")
-
-    def upright():
-        gray = None
-        for frame in tqdm(itertools.chain([first], frames), **progress):
-            if gray is None or not frame.is_broken:
-                gray = _upright_gray(frame, colorizer.input_size(*shape), film.turns)
-            yield float((frame.time - first.time) * film.time_base), gray
-
-    progress = {"desc": "following hints", "unit": "frame", "disable": quiet or None, "leave": False}
-    with contextlib.closing(frames):
-        return carry_hints(upright(), hints, _upright_size(first, film.turns), SteadyColour(float(film.fps)))
-
-
-def _upright_gray(frame, size, turns):
+def upright_gray(frame: Frame, size: tuple[int, int] | None, turns: int) -> np.ndarray:
+    """Return the gray of a frame, uint8, resized as in `Frame.gray` and then turned upright."""
     return np.ascontiguousarray(np.rot90(frame.gray(size), turns))
 
 
-def _upright_size(frame, turns):
-    """(H, W) of a frame once it is upright."""
+def upright_size(frame: Frame, turns: int) -> tuple[int, int]:
+    """Return (H, W) of a frame once it is upright."""
     return frame.luma.shape[:: -1 if turns % 2 else 1]
-
-
-def check_target(source: Path, target: Path) -> None:
-    """Check, before any work is done, that a result may be written, and make the folder for it.
-
-    Args:
-        source, target: `Path`s.
-
-    Raises:
-        UserError: if the target is a folder, or the source itself, or its folder cannot be made.
-    """
-    if target.is_dir():
-        raise FilmError(f"{target} is a folder: name a file for the result.")
-    if target.exists() and target.samefile(source):
-        raise FilmError(f"The result would replace the source {source}: name another file.")
-    make_folder(target.parent)
-
-
-def _describe_broken(numbers):
-    """The numbers of broken frames -> a list with a text on them, or none."""
-    if not len(numbers):
-        return []
-    if len(numbers) == 1:
-        return [f"1 broken frame kept the colours before it: number {numbers[0]}"]
-    some = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-    return [f"{len(numbers)} broken frames kept the colours before them: numbers {some}"]
-
-
-def _write_segment(colorizer, film, store, part, codec, bar):
-    """Encode the next frames of a film and record the segment as finished."""
-    start, times, broken = store.frames, [], []
-    try:
-        with films.FilmWriter(store.next_path, film, codec) as writer:
-            for number, coloured in enumerate(part, start):
-                gray = coloured.frame.gray(film.chroma_size)
-                writer.write(coloured.frame, find_chroma(gray, coloured.ab, film.matrix))
-                times.append(coloured.frame.time)
-                broken += [number] if coloured.frame.is_broken else []
-                bar.update()
-    except FilmError as error:
-        raise FilmError(f"Frame {start + len(times)}: {error} What is finished is kept.") from error
-    lightness, ab = coloured.memory
-    store.finish(frames=len(times), time=times[0], broken=np.array(broken, int), lightness=lightness, ab=ab)
-
-
-def _settings(colorizer, film, crf, memory, hints):
-    """Everything that affects the output: finished segments are reused only if it is unchanged."""
-    file = film.path.stat()
-    return {
-        "source": [str(film.path.resolve()), file.st_size, file.st_mtime_ns],
-        "model": [colorizer.network.digest(), colorizer.network_size, colorizer.gain],
-        "extractor": colorizer.extractor.digest if colorizer.extractor else None,
-        "crf": crf,
-        "memory": memory,
-    } | ({"hints": [repr(hint) for hint in hints]} if hints else {})
-
-
-# How long browsers show frames that give no duration, in milliseconds.
-_UNSAID_DURATION = 100
-_PALETTE_FRAMES = 16
-
-
-def colorize_animation(
-    colorizer: Colorizer, source: str | Path, target: str | Path, memory: float = MEMORY, quiet: bool = True
-) -> None:
-    """Colour an animation; durations, loop count and transparency stay as they are.
-
-    A GIF gets one palette for all frames, so that colours do not jump.
-
-    Args:
-        colorizer: `Colorizer`.
-        source: path of a GIF, PNG or WebP.
-        target: path of the GIF, PNG or WebP to write; replaced if it exists.
-        memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
-        quiet: whether to leave out the progress bar.
-
-    Raises:
-        FilmError, PhotoError: if the animation cannot be read or the result cannot be written.
-    """
-    source, target = Path(source), Path(target)
-    durations, has_holes = [], False
-    for frame in animations.read_frames(source):
-        durations.append(frame.duration)
-        has_holes |= (frame.alpha <= 127).any()
-    check_target(source, target)
-    shown = [duration or _UNSAID_DURATION for duration in durations]
-    fps = 1000.0 * len(shown) / sum(shown)
-    bar = tqdm(total=len(durations), unit="frame", disable=quiet or None)
-
-    def coloured():
-        waiting = collections.deque()
-        for rgb in colorize_frames(colorizer, _pictures(source, waiting), fps, memory):
-            yield dataclasses.replace(waiting.popleft(), rgb=rgb)
-            bar.update()
-
-    properties = animations.read_properties(source)
-    with bar:
-        if target.suffix.lower() != ".gif":
-            animations.write_animation(target, coloured(), properties)
-            return
-        step = -(-len(durations) // _PALETTE_FRAMES)
-        some = itertools.islice(_pictures(source), 0, None, step)
-        palette = animations.choose_palette(list(colorize_frames(colorizer, some, fps, memory=0)))
-        with animations.GifWriter(target, palette, properties.loop, has_holes) as writer:
-            for frame in coloured():
-                writer.write(frame)
-
-
-def _pictures(source, waiting=None):
-    """Yield the pixels of an animation's frames, and append the frames to a queue, if there is one."""
-    for frame in animations.read_frames(source):
-        if waiting is not None:
-            waiting.append(frame)
-        yield frame.rgb

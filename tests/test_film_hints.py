@@ -10,10 +10,10 @@ from test_video import frames_of
 
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import HintError, ModelError
+from nxap_color.film_files import colorize_video
 from nxap_color.film_hints import carry_hints
 from nxap_color.guidance import Hint
 from nxap_color.steady import SteadyColour
-from nxap_color.video import colorize_video
 
 SIZE = (192, 288)  # height, width
 FIRST_SHOT, FRAMES, FPS = 20, 30, 25

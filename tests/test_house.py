@@ -30,7 +30,7 @@ RINGS = [
     {"models", "losses", "metrics", "data", "crops", "degrade", "saved", "imagenet"},
     {"extractors", "corrections", "prepared", "palette"},
     {"colorizer"},
-    {"steady", "film_hints", "video"},
+    {"steady", "shots", "film_hints", "video", "film_files", "key_frames"},
     {"training", "evaluation", "cli"},
     DOORS | {"teaching"},
 ]

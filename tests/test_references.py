@@ -8,7 +8,15 @@ from skimage.metrics import peak_signal_noise_ratio
 from nxap_color import color
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import ModelError, PhotoError
-from nxap_color.references import LEAST_MATCHES, Reference, count_matches, find_details, guess_from_references
+from nxap_color.references import (
+    LEAST_MATCHES,
+    Details,
+    Match,
+    Reference,
+    find_details,
+    guess_from_references,
+    match_details,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +49,15 @@ def corner(rgb, first, end):
 def test_a_scene_is_recognised_smaller_cut_and_in_other_light(project, change):
     photo = read(project, "cat")
     details = find_details(lightness_of(photo))
-    assert count_matches(find_details(lightness_of(change(photo))), details) > 4 * LEAST_MATCHES
+    assert match_details(find_details(lightness_of(change(photo))), details)[0] > 4 * LEAST_MATCHES
     other = find_details(lightness_of(read(project, "hawa-mahal")))
-    assert count_matches(other, details) < LEAST_MATCHES
+    assert match_details(other, details) == (0, None)
 
 
 @pytest.mark.parametrize("photo", [np.full((40, 60), 50.0, "float32"), np.zeros((1, 1), "float32")])
 def test_what_has_no_details_is_not_recognised(photo):
     details = find_details(photo)
-    assert details.descriptors.shape == (0, 128) and count_matches(details, details) == 0
+    assert details.descriptors.shape == (0, 128) and match_details(details, details) == (0, None)
 
 
 @pytest.mark.parametrize("name", ["crab", "cat", "hawa-mahal"])
@@ -75,7 +83,7 @@ def test_of_several_references_those_that_show_the_scene_are_used(shipped, proje
     colorizer = shipped.with_references({"bird": read(project, "kingfisher"), "mirrored": photo[:, ::-1]})
     prepared = colorizer.prepare(photo)
     colorizer.answer(prepared)
-    assert [reference.name for reference in prepared.references] == ["mirrored"]
+    assert [match.reference.name for match in prepared.references] == ["mirrored"]
     assert not shipped.references  # the colorizer that was asked stays as it is
 
 
@@ -91,13 +99,51 @@ def test_a_reference_tells_what_is_missed_whatever_the_vividness(shipped, projec
 def test_a_picture_that_is_its_own_reference_is_put_right_nearly_everywhere():
     """The mean of the process at known places: what is missing there, but for the noise."""
     rng = np.random.default_rng(0)
-    answer = np.concatenate([np.zeros((6, 8, 2)), rng.normal(0.0, 9.0, (6, 8, 17))], axis=-1).astype(
-        "float32"
-    )
-    answer[..., -1] = 2.0
+    looks = rng.normal(0.0, 9.0, (2, 6, 8, 19)).astype("float32")
+    looks[..., -1] = 2.0
+    looks[1, ..., :2] = -looks[0, ..., :2]  # a mean of 0
     true_ab = rng.uniform(-20.0, 20.0, (6, 8, 2)).astype("float32")
-    guess = guess_from_references(answer[..., 2:], [Reference("itself", answer, true_ab, ())], gain=1.0)
-    np.testing.assert_allclose(guess, true_ab, atol=1.0)
+    reference = Reference("itself", looks, true_ab, None)
+    for transform in (np.eye(2, 3), None):
+        matches = [Match(reference, transform)]
+        guess = guess_from_references(looks[0, ..., 2:], matches, gain=1.0)
+        np.testing.assert_allclose(guess, true_ab, atol=1.0)
+        guess = guess_from_references(looks[0, ..., 2:], matches, gain=1.0, num_looks=1)
+        np.testing.assert_allclose(guess, true_ab - looks[0, ..., :2], atol=1.0)
+
+
+def test_details_that_all_lie_at_one_place_are_no_match():
+    """Many details of one picture that are all like one of the other: a scale of 0 fits them perfectly."""
+    rng = np.random.default_rng(0)
+    descriptors = rng.uniform(0.0, 100.0, (40, 128)).astype("float32")
+    spread = Details(rng.uniform(0.0, 1.0, (40, 2)).astype("float32"), descriptors)
+    pointed = Details(np.full((40, 2), 0.5, "float32") + 1e-3 * spread.places, descriptors)
+    assert match_details(spread, spread)[0] == 40
+    assert match_details(spread, pointed) == (0, None)
+
+
+def test_a_reference_is_found_where_it_lies(project):
+    """A part of a photo, at half its size: its corner lies where it was cut out."""
+    photo = read(project, "hawa-mahal")
+    height, width = photo.shape[:2]
+    part = photo[height // 4 :, width // 3 :]
+    details = find_details(lightness_of(photo))
+    _, transform = match_details(find_details(lightness_of(resized(part, 0.5))), details)
+    corner = np.array([width // 3, height // 4]) / min(height, width)
+    np.testing.assert_allclose(transform @ (0.0, 0.0, 1.0), corner, atol=0.01)
+    scale = min(part.shape[:2]) / min(height, width)
+    np.testing.assert_allclose(transform[:, :2], scale * np.eye(2), atol=0.02)
+
+
+def test_colours_go_where_the_reference_lies():
+    """Everything is alike, so that places decide: the picture's left half is the reference's right."""
+    looks = np.zeros((2, 8, 8, 19), "float32")
+    looks[..., -1] = 2.0
+    true_ab = np.zeros((8, 8, 2), "float32")
+    true_ab[:, 4:] = 30.0
+    match = Match(Reference("shifted", looks, true_ab, None), np.array([[1.0, 0.0, -0.5], [0.0, 1.0, 0.0]]))
+    guess = guess_from_references(looks[0, ..., 2:], [match], gain=1.0)
+    assert guess[:, :3].min() > 25.0
 
 
 @pytest.mark.parametrize("gray", [np.full((64, 96), 90, "uint8"), np.full((64, 96, 3), 90, "uint8")])

@@ -19,11 +19,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from nxap_color import color, predict
 from nxap_color.colorizer import Colorizer
 from nxap_color.errors import FilmError
+from nxap_color.film_files import colorize_video
 from nxap_color.media import films
 from nxap_color.media.films import Frame
 from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
 from nxap_color.steady import SteadyColour
-from nxap_color.video import colorize_frames, colorize_video, follow_colours
+from nxap_color.video import colorize_frames, follow_colours
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 FILMS = {

@@ -212,17 +212,16 @@ def _try(step: Callable, task: Task, *arguments: object) -> None:
 
 def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool, told: Told | None) -> None:
     """Colour a film, an animation or the pages of a photo, and compare what is to be compared."""
-    from nxap_color import video  # here, since a photo needs none of it
+    from nxap_color import film_files  # here, since a photo needs none of it
 
     job, notes = task.job, []
     is_animation = job.kind == "GIF" or task.contents is not None and task.contents.is_animation
-    if colorizer.references and (is_animation or job.kind == "film"):
-        notes = ["references are for photos; coloured without"]
     if job.target in task.wanted and is_animation:
-        video.colorize_animation(colorizer, job.source, job.target, quiet=quiet)
+        hints = told.for_input() if told else ()
+        notes += film_files.colorize_animation(colorizer, job.source, job.target, quiet=quiet, hints=hints)
     elif job.target in task.wanted and job.kind == "film":
         hints = told.for_input() if told else ()
-        notes += video.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet, hints=hints)
+        notes += film_files.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet, hints=hints)
     elif job.target in task.wanted:
         pages = (Photo(colorizer.colorize(p.rgb), p.alpha, p.metadata) for p in read_pages(job.source))
         make_folder(job.target.parent)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nxap_color.errors import UserError
@@ -43,3 +44,19 @@ def _as_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read_text
+
+
+def add_colour_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a user can say of the colours of photos and films to the parser of `predict`."""
+    add = parser.add_argument
+    told = "a colour that you know: 120,88,#8c2f2b or 40%%,55%%,green; in films with its second, ...@2.5"
+    add("--hint", action="append", default=[], metavar="X,Y,COLOUR", help=told)
+    told = "colours that you know: JSON, or strokes on a transparent picture of the photo's size"
+    add("--hints", type=Path, metavar="FILE", help=told)
+    told = "colour photo of the same scene to take colours from, or a folder of these; may be repeated"
+    add("--reference", action="append", default=[], type=Path, metavar="PHOTO", help=told)
+    add(
+        "--shots", type=Path, metavar="FOLDER",
+        help="only write a frame of each shot of a film there, in colour: to be put right by hand and given "
+        "back with --reference FOLDER",
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """What a command line tells of colours: hints for one photo or film, and photos to take colours from."""
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from nxap_color.cli.jobs import kind_of
 from nxap_color.corrections import duller_hints
 from nxap_color.errors import PhotoError, UsageError
 from nxap_color.guidance import Hint, parse_hint, read_hints
-from nxap_color.media.photos import count_pictures, read_photo
+from nxap_color.media.photos import count_pictures
 
 if TYPE_CHECKING:
     from nxap_color.colorizer import Colorizer
@@ -28,21 +29,25 @@ class Told:
     Attributes:
         hints: `Hint`s of the one photo or film.
         file: file of more of them, as in `guidance.read_hints`, or None.
-        references: dict from path to pixels of photos to take colours from.
+        references: photos to take colours from.
     """
 
     hints: tuple[Hint, ...] = ()
     file: Path | None = None
-    references: dict[str, np.ndarray] = field(default_factory=dict)
+    references: tuple[Path, ...] = ()
 
     def for_input(self, size: tuple[int, int] | None = None) -> list[Hint]:
         """Return all hints; HintError if scribbles have another aspect than the photo of `size` (H, W)."""
         return [*(read_hints(self.file, size) if self.file else []), *self.hints]
 
     def apply_to(self, colorizer: "Colorizer") -> "Colorizer":
-        """Return a colorizer that takes colours from the references; ModelError if it takes no hints."""
-        colorizer.require_hints()
-        return colorizer.with_references(self.references)
+        """Return a colorizer that takes colours from the references.
+
+        Raises:
+            errors.ModelError: if it takes no hints.
+            errors.PhotoError: if a reference cannot be read, or is gray.
+        """
+        return colorizer.with_references({str(path): path for path in self.references})
 
 
 def read_told(
@@ -53,7 +58,7 @@ def read_told(
     Args:
         texts: hints as in `guidance.parse_hint`.
         file: file of more of them, or None.
-        references: paths of photos to take colours from.
+        references: paths of photos to take colours from, or of folders of these.
         inputs: what is to be coloured.
 
     Returns:
@@ -61,26 +66,34 @@ def read_told(
 
     Raises:
         errors.HintError: if a hint, or the file of hints, cannot be used.
-        errors.PhotoError: if a reference cannot be read.
-        errors.UsageError: if there are hints and the inputs are several, a folder, an animation or
-            pages; or if one in a film has no time, or one in a photo has one; or if there are references and
-            an input is a film or an animation.
+        errors.UsageError: if there are hints and the inputs are several, a folder, or pages; or if one in a
+            film or an animation has no time, or one in a photo has one; or if a reference does not exist.
     """
     hints = tuple(parse_hint(text) for text in texts)
-    if (hints or file) and (found := _neither_photo_nor_film(inputs)):
-        raise UsageError(f"Hints belong to one photo or film, but the input is {found}.")
-    is_film = kind_of(inputs[0]) == "film"
-    for hint in [*hints, *(read_hints(file) if file else [])]:
-        if is_film and hint.time is None:
-            raise UsageError(
-                f'The hint {hint} needs its second in the film, such as @2.5, or "time" in a file.'
-            )
-        if not is_film and hint.time is not None:
-            raise UsageError(f"The hint {hint} has a time, {hint.time:g} s, but the input is no film.")
-    for path in inputs if references else ():
-        if not path.is_dir() and kind_of(path) in ("film", "GIF"):
-            raise UsageError(f"References are for photos, but the input {path} is a {kind_of(path)}.")
-    return Told(hints, file, {str(path): read_photo(path).rgb for path in references})
+    if hints or file:
+        if found := _is_several(inputs):
+            raise UsageError(f"Hints belong to one photo or film, but the input is {found}.")
+        moves = _moves(inputs[0])
+        for hint in [*hints, *(read_hints(file) if file else [])]:
+            if moves and hint.time is None:
+                raise UsageError(
+                    f'The hint {hint} needs its second in the film, such as @2.5, or "time" in a file.'
+                )
+            if not moves and hint.time is not None:
+                raise UsageError(f"The hint {hint} has a time, {hint.time:g} s, but the input is no film.")
+    return Told(hints, file, tuple(photo for path in references for photo in _photos_at(path)))
+
+
+def _photos_at(path):
+    """List a photo, or the photos of a folder, by name."""
+    if not path.exists():
+        raise UsageError(f"There is no reference {path}.")
+    if not path.is_dir():
+        return [path]
+    photos = sorted(each for each in path.iterdir() if kind_of(each) == "photo")
+    if not photos:
+        raise UsageError(f"There are no photos in the folder of references {path}.")
+    return photos
 
 
 def reference_notes(colorizer: "Colorizer", prepared: "Prepared") -> list[str]:
@@ -95,28 +108,34 @@ def reference_notes(colorizer: "Colorizer", prepared: "Prepared") -> list[str]:
     """
     if not colorizer.references or prepared.references:
         return []
-    names = " or ".join(reference.name for reference in colorizer.references)
+    names = " or ".join(dict.fromkeys(reference.name for reference in colorizer.references))
     return [f"it shows nothing that {names} shows; coloured without"]
 
 
-def _neither_photo_nor_film(inputs):
+def _is_several(inputs):
     """Say what inputs are that are not one photo or film; None if they are, or cannot be read at all."""
     if len(inputs) > 1:
         return f"{len(inputs)} files"
     (path,) = inputs
     if path.is_dir():
         return "a folder"
-    if kind_of(path) == "GIF":
-        return "a GIF"
-    if kind_of(path) != "photo":
+    contents = _contents_of(path)
+    if contents is None or contents.is_animation or contents.count == 1:
         return None
-    try:
-        contents = count_pictures(path)
-    except PhotoError:  # an error of the photo, told as one
-        return None
-    if contents.count == 1:
-        return None
-    return f"{contents.count} frames" if contents.is_animation else f"{contents.count} pages"
+    return f"{contents.count} pages"
+
+
+def _moves(path):
+    """Return whether an input is a film or an animation."""
+    contents = _contents_of(path)
+    return kind_of(path) in ("film", "GIF") or contents is not None and contents.is_animation
+
+
+def _contents_of(path):
+    """`Contents` of a photo; None of anything else, and of what cannot be read: an error told as one."""
+    with contextlib.suppress(PhotoError):
+        return count_pictures(path) if kind_of(path) == "photo" else None
+    return None
 
 
 def hint_notes(hints: Sequence[Hint], lightness: np.ndarray) -> list[str]:

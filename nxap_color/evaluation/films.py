@@ -68,8 +68,8 @@ def measure_film(
             flow = None if last is None else _motion(last, small)
             scores["truth"].add(truth, truth, flow)
             for label, steady in ways.items():
-                ab, is_cut = steady.follow(gray, answer)
-                scores[label].add(paint(frame, colorizer.amplify(ab)), truth, flow)
+                ab, is_cut = steady.follow(gray, colorizer.amplify(answer))
+                scores[label].add(paint(frame, ab), truth, flow)
             cuts += [number] if is_cut else []
             last, number = small, number + 1
     return {label: score.summarize() for label, score in scores.items()}, cuts

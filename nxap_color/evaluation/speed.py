@@ -111,7 +111,7 @@ def time_film(path: Path) -> tuple[int, float, float, dict[str, float]]:
     Raises:
         FilmError: if it cannot be read.
     """
-    from nxap_color import video
+    from nxap_color import film_files
     from nxap_color.colorizer import Colorizer
     from nxap_color.media import ffmpeg, films
 
@@ -119,7 +119,7 @@ def time_film(path: Path) -> tuple[int, float, float, dict[str, float]]:
     codec = films.video_codec(path.suffix.lower(), ffmpeg.DEFAULT_CRF)
     with tempfile.TemporaryDirectory() as folder:
         steps = _time_film_steps(film, codec, colorizer, Path(folder))
-        timed("all", lambda: video.colorize_video(colorizer, path, Path(folder) / f"all{path.suffix}"))
+        timed("all", lambda: film_files.colorize_video(colorizer, path, Path(folder) / f"all{path.suffix}"))
         plain = Path(folder) / f"plain{path.suffix}"
         timed("plain", lambda: ffmpeg.run_ffmpeg("-i", path, *codec, "-c:a", "copy", plain))
     count = len(film.times) or sum(1 for _ in films.read_film(film))
@@ -144,9 +144,11 @@ def _time_film_steps(film: Any, codec: list[str], colorizer: Any, folder: Path) 
     answers = timed("network", lambda: [video.ask_network(colorizer, b, film.turns) for b in batches])
     seen = [pair for _, grays, colours in answers for pair in zip(grays, colours, strict=True)]
     tracker = steady.SteadyColour(float(film.fps))
-    colours = timed("following motion", lambda: [tracker.follow(*pair)[0] for pair in seen])
+    colours = timed("following motion", lambda: [
+        tracker.follow(gray, colorizer.amplify(answer))[0] for gray, answer in seen
+    ])  # fmt: skip
     chromas = timed("full-size colour", lambda: [
-        video.find_chroma(frame.gray(film.chroma_size), colorizer.amplify(ab), film.matrix)
+        video.find_chroma(frame.gray(film.chroma_size), ab, film.matrix)
         for frame, ab in zip(frames, colours, strict=True)
     ])  # fmt: skip
     timed("encoding", encode)

@@ -1,0 +1,68 @@
+"""Write one frame of each shot of a film, to be coloured by hand and given back as references."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nxap_color.colorizer import Colorizer
+from nxap_color.media import films
+from nxap_color.media.atomic import make_folder
+from nxap_color.media.photos import Photo, write_photo
+from nxap_color.shots import find_shots
+from nxap_color.steady import SteadyColour
+from nxap_color.video import upright_gray
+
+
+def write_key_frames(
+    colorizer: Colorizer, source: str | Path, folder: str | Path, overwrite: bool = False, quiet: bool = True
+) -> tuple[list[Path], list[Path]]:
+    """Write the middle frame of each shot of a film, coloured as a photo is.
+
+    Args:
+        colorizer: `Colorizer`.
+        source: path of a film.
+        folder: where they go; it is made if need be. `old.mp4` gives `old_00000.480s.png` and so on, by the
+            second of the frame.
+        overwrite: whether files that exist, which may have been coloured by hand, are replaced.
+        quiet: whether to leave out the progress bar.
+
+    Returns:
+        List of the files that were written, and list of those that were kept.
+
+    Raises:
+        FilmError: if the film cannot be read.
+        PhotoError, OSError: if a frame cannot be written.
+
+    Example:
+        >>> write_key_frames(Colorizer.load(), "old.mp4", "keys")  # doctest: +SKIP
+    """
+    source, folder = Path(source), Path(folder)
+    film = films.probe(source)
+    written, kept = [], []
+    make_folder(folder)
+    for seconds, gray in _middles(colorizer, film, quiet):
+        path = folder / f"{source.stem}_{seconds:09.3f}s.png"
+        if path.exists() and not overwrite:
+            kept.append(path)
+            continue
+        write_photo(path, Photo(colorizer.colorize(gray)))
+        written.append(path)
+    return written, kept
+
+
+def _middles(colorizer, film, quiet) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the second and the upright gray, uint8 (H, W), of the middle frame of each shot."""
+    bar = {"total": len(film.times) or None, "unit": "frame", "leave": False, "disable": quiet or None}
+
+    def small():
+        for frame in tqdm(films.read_film(film), desc="looking for cuts", **bar):
+            yield upright_gray(frame, colorizer.input_size(*frame.luma.shape), film.turns)
+
+    middles = {(shot.start + shot.end) // 2 for shot in find_shots(small(), SteadyColour(float(film.fps)))}
+    first = None
+    for number, frame in enumerate(tqdm(films.read_film(film), desc="colouring", **bar)):
+        first = frame.time if first is None else first
+        if number in middles:
+            yield float((frame.time - first) * film.time_base), upright_gray(frame, None, film.turns)
