@@ -17,7 +17,7 @@ from nxap_color.inference import find_stride, fused_features, mirror_inputs, run
 from nxap_color.media.photos import read_photo
 from nxap_color.palette import likely_colours
 from nxap_color.prepared import Prepared, as_pixels, finish_photo, prepare_pixels
-from nxap_color.references import Reference, find_details, guess_from_references
+from nxap_color.references import Reference, find_details, refer_to_matches
 from nxap_color.runtime import Inputs, Network, from_keras, require_keras
 
 if TYPE_CHECKING:  # which brings Keras
@@ -243,7 +243,8 @@ class Colorizer:
             prepared.references = [match for match in matches if match]
             prepared.looked = self.network, self.references
         if prepared.references:
-            ab += guess_from_references(prepared.looks[0, ..., 2:], prepared.references, self.gain)
+            # At one look: what is missed, and whether things are alike, belong together.
+            ab = refer_to_matches(prepared.looks[0], prepared.references, self.gain)
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])
@@ -343,7 +344,7 @@ class Colorizer:
         true_ab = color.rgb_to_lab(small)[..., 1:]
         if np.abs(true_ab).max() < GRAY_AB:
             raise errors.PhotoError(f"The reference '{name}' is gray: expected a photo in colour.")
-        return Reference(name, prepared.looks, true_ab, find_details(prepared.lightness))
+        return Reference(name, prepared.looks[0], true_ab, find_details(prepared.lightness))
 
     @property
     def gain(self) -> float:

@@ -53,13 +53,13 @@ class Reference:
 
     Attributes:
         name: what notes call it.
-        looks: float32 array (2, h, w, 2 + HINT_CHANNELS): ab units and likeness, as in `Prepared`.
+        answer: float32 array (h, w, 2 + HINT_CHANNELS): ab units and likeness, at one look.
         true_ab: float32 array (h, w, 2): its own colours, ab units.
         details: its `Details`.
     """
 
     name: str
-    looks: np.ndarray
+    answer: np.ndarray
     true_ab: np.ndarray
     details: Details
 
@@ -132,17 +132,13 @@ def match_details(some: Details, others: Details) -> tuple[int, np.ndarray | Non
     return (count, transform) if 1 / MAX_SCALE < scale < MAX_SCALE else (0, None)
 
 
-def guess_from_references(
-    likeness: np.ndarray, matches: Sequence[Match], gain: float, num_looks: int = 2
-) -> np.ndarray:
-    """Guess what a network misses in a picture from what it misses in others of the same scene.
+def refer_to_matches(answer: np.ndarray, matches: Sequence[Match], gain: float) -> np.ndarray:
+    """Colour a picture from others of the same scene: what a network misses here it misses there.
 
     Args:
-        likeness: float32 array (h, w, HINT_CHANNELS), what it says of the picture at its usual look: whether
-            things are alike shows best at one size.
+        answer: float32 array (h, w, 2 + HINT_CHANNELS), what it answers to the picture at one look.
         matches: one `Match` or more.
-        gain: by how much the network's answer is amplified.
-        num_looks: of how many looks that answer is the mean; 1 in films.
+        gain: by how much its colours are amplified.
 
     Returns:
         float32 array (h, w, 2), ab units.
@@ -150,15 +146,14 @@ def guess_from_references(
     is_placed = any(match.transform is not None for match in matches)
     if is_placed:  # the others tell less
         matches = [match for match in matches if match.transform is not None]
-    asked, known, missing = place_points(likeness), [], []
+    asked, known, missing = place_points(answer[..., 2:]), [], []
     each = max(1, KNOWN_PLACES // len(matches))
     for reference, transform in matches:
-        answer = reference.looks[:num_looks, ..., :2].mean(axis=0)
-        points = place_points(reference.looks[0, ..., 2:])
+        points = place_points(reference.answer[..., 2:])
         kept = np.linspace(0, len(points) - 1, min(each, len(points))).astype(int)
         if is_placed:
-            points[:, :2] = _carry(points[:, :2], transform, answer.shape[:2], likeness.shape[:2])
-        missed = (reference.true_ab - amplify_colours(answer, gain)).reshape(-1, 2)
+            points[:, :2] = _carry(points[:, :2], transform, reference.true_ab.shape[:2], answer.shape[:2])
+        missed = (reference.true_ab - amplify_colours(reference.answer[..., :2], gain)).reshape(-1, 2)
         known.append(points[kept])
         missing.append(missed[kept])
     # Hundreds of places tell well enough what is whose own colour: no part of it is set apart.
@@ -166,7 +161,8 @@ def guess_from_references(
     if not is_placed:
         asked[:, :2] = known[:, :2] = 0.0
     weights = weigh_known(known, missing, noise=REFERENCE_NOISE)
-    return spread(asked, known, weights).reshape(*likeness.shape[:2], 2)
+    ab = amplify_colours(answer[..., :2], gain)
+    return ab + spread(asked, known, weights).reshape(ab.shape)
 
 
 def _carry(places, transform, size, there):

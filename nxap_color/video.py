@@ -17,7 +17,7 @@ from nxap_color.guidance import draw_hints
 from nxap_color.images import shrink
 from nxap_color.inference import BATCH_SIZE
 from nxap_color.media.films import Frame
-from nxap_color.references import Match, guess_from_references
+from nxap_color.references import Match, refer_to_matches
 from nxap_color.steady import MEMORY, SteadyColour
 from nxap_color.upsampling import upsample_guided
 
@@ -140,9 +140,11 @@ def follow_colours(
             if frame.is_broken and steady.previous is not None:
                 ab, is_cut = steady.previous[1], False
             else:
-                likeness, lightness, ab = answer[..., 2:], gray, colorizer.amplify(answer[..., :2])
+                likeness, lightness = answer[..., 2:], gray
                 if matches := guide.references.get(number):
-                    ab += guess_from_references(likeness, matches, colorizer.gain, num_looks=1)
+                    ab = refer_to_matches(answer, matches, colorizer.gain)
+                else:
+                    ab = colorizer.amplify(answer[..., :2])
                 ab, is_cut = steady.follow(gray, _keep_to(hints, ab, likeness, gray, size))
             # Once more, exactly: what moves takes some of the colours with it that were there before.
             ab = _keep_to(hints, ab, likeness, lightness, size)
