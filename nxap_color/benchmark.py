@@ -65,7 +65,7 @@ def print_training(config: TrainConfig, repeats: int) -> None:
     print(f"  pipeline alone {pipeline:8.0f}")
     print(f"  training step  {step:8.0f}")
     print(f"  ratio          {pipeline / step:8.1f}")
-    print(f"  prediction     {forward:8.1f} ({1000 / forward:.0f} ms; network alone, photo and mirror image)")
+    print(f"  prediction     {forward:8.1f} ({1000 / forward:.0f} ms; network alone, two looks)")
     if extractor := rates.get("extractor"):
         print(f"  features       {extractor:8.1f}")
         gain = 1 + step / extractor

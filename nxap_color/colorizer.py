@@ -46,7 +46,7 @@ class Colorizer:
             (batch, H, W, 1) in [-1, 1] and, if it fuses features, those of its extractor by name -> ab /
             AB_SCALE (batch, h, w, 2), and behind it, if it takes hints, HINT_CHANNELS more channels.
         network_size: pixels of the shorter side on the way through the network; the aspect is kept.
-        vividness: amount of colour: 0 gives gray, 1 the model's own, 2 twice its chroma.
+        vividness: amount of colour: 0 gives gray, 1 the model's own, 2 about twice its chroma.
         chroma_gain: by how much the network's answer is amplified at vividness 1. Networks are less colourful
             than life; how much they gain from being turned up is found on validation photos.
         extractor: `extractors.Extractor`, the one whose features the model was trained on; for a model
@@ -183,7 +183,7 @@ class Colorizer:
         return prepare_pixels(pixels, answered, (usual, mirror_inputs(larger)))
 
     def answer(self, prepared: Prepared, hints: Sequence[Hint] = ()) -> np.ndarray:
-        """Decide the colours of a photo. The network looks at it once, however often hints change.
+        """Decide the colours of a photo. The network looks at it first, but not again when hints change.
 
         Args:
             prepared: `Prepared`, from `prepare`.
@@ -314,13 +314,14 @@ class Colorizer:
         other.vividness = vividness
         return other
 
-    def with_references(self, references: Mapping[str, np.ndarray | Path]) -> "Colorizer":
+    def with_references(self, references: Mapping[str, np.ndarray | str | Path]) -> "Colorizer":
         """Return a colorizer that takes colours from other photos where they show the scene that it colours.
 
         Args:
             references: dict from a name to a colour photo: its path, or a uint8, uint16 or float array
                 (H, W, 3), sRGB; such as another frame of the shot or a later picture of the place, mirrored
-                or not. A photo of another scene changes nothing.
+                or not. A photo of another scene changes nothing. `colorize_video` takes them for the shots
+                that show their scenes, and so does `colorize_animation`; `colorize_frames` does not.
 
         Raises:
             errors.PhotoError: if one cannot be read, is no such array, or gray.
@@ -330,21 +331,20 @@ class Colorizer:
         other = copy.copy(self)
         other.references = []
         for name, image in references.items():
-            image = read_photo(image).rgb if isinstance(image, Path) else np.asarray(image)
-            mirrored = image[:, ::-1] if image.ndim > 1 else image  # refused below
-            other.references += [self._refer_to(name, each) for each in (image, mirrored)]
+            image = read_photo(image).rgb if isinstance(image, (str, Path)) else as_pixels(image)
+            other.references += [self._refer_to(name, image, is_mirrored) for is_mirrored in (False, True)]
         return other
 
-    def _refer_to(self, name, image):
+    def _refer_to(self, name, image, is_mirrored):
         """Make a `Reference`; of the photo, however large, it keeps what the network sees."""
-        prepared = self.prepare(image)
-        self._look_at([prepared])
+        prepared = self.prepare(image[:, ::-1] if is_mirrored else image)
+        (answer,) = self.predict_likeness(prepared.inputs[:1])
         size = prepared.small.shape
         small = np.broadcast_to(shrink(prepared.pixels, size), (*size, 3))
         true_ab = color.rgb_to_lab(small)[..., 1:]
         if np.abs(true_ab).max() < GRAY_AB:
             raise errors.PhotoError(f"The reference '{name}' is gray: expected a photo in colour.")
-        return Reference(name, prepared.looks[0], true_ab, find_details(prepared.lightness))
+        return Reference(name, answer, true_ab, find_details(prepared.lightness), is_mirrored)
 
     @property
     def gain(self) -> float:

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from nxap_color.guidance import Hint
 from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
 from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
-from nxap_color.references import MATCHED_SIDE
+from nxap_color.references import MATCHED_SIDE, name_some
 from nxap_color.shots import find_shots
 from nxap_color.steady import MEMORY, SteadyColour
 from nxap_color.video import (
@@ -26,7 +27,7 @@ from nxap_color.video import (
     find_chroma,
     follow_colours,
     luma_of,
-    upright_gray,
+    whole_grays,
 )
 
 
@@ -54,7 +55,7 @@ def colorize_video(
         hints: `guidance.Hint`s with a time, in pixels of the upright frame; each holds for its shot.
 
     Returns:
-        List of texts on what could not be kept as it was.
+        List of texts on what could not be kept as it was, and on references that show nothing of it.
 
     Raises:
         HintError: if a hint has no time, or lies outside the frames or after the end.
@@ -66,10 +67,10 @@ def colorize_video(
     film, suffix = films.probe(source), target.suffix.lower()
     check_target(source, target)
     steady = SteadyColour(float(film.fps), memory)
-    guide, unseen = _guide_of(colorizer, film, hints, quiet)
     with contextlib.closing(SegmentStore(target, _settings(colorizer, film, crf, memory, hints))) as store:
         try:
             streams, note = films.plan_streams(film, suffix, store.folder)
+            guide, unseen = _guide_of(colorizer, film, hints, quiet)
             _go_on(colorizer, film, store, steady, suffix, crf, quiet, guide)
         except BaseException:
             if not store.segments:  # nothing to go on from
@@ -101,28 +102,24 @@ def _guide_of(colorizer, film, hints, quiet):
     end = None
     if film.times:
         end = float((film.times[-1] + film.last_duration - film.times[0]) * film.time_base)
-
-    def read():
-        first = None
-        for frame in films.read_film(film):
-            first = frame.time if first is None else first
-            yield float((frame.time - first) * film.time_base), frame
-
-    total = len(film.times) or None
+    bar = {"total": len(film.times) or None, "disable": quiet or None}
+    size, fps = (film.height, film.width), float(film.fps)
     return _guide(
-        colorizer, read, film.turns, float(film.fps), hints, end, total=total, disable=quiet or None
+        colorizer, lambda: films.read_film(film), size, film.turns, fps, film.time_base, hints, end, **bar
     )
 
 
-def _guide(colorizer, read, turns, fps, hints, end, **progress):
+def _guide(colorizer, read, size, turns, fps, time_base, hints, end, **progress):
     """Look through a film before it is coloured: where its hints are, and which references show its shots.
 
     Args:
         colorizer: `Colorizer`.
-        read: function that returns an iterator over pairs of seconds and `Frame`.
-        turns: quarter turns counterclockwise after which the frames are upright.
+        read: function that returns a generator of its `Frame`s.
+        size: their (height, width), as stored.
+        turns: quarter turns counterclockwise after which they are upright.
         fps: frames per second.
-        hints: its `Hint`s.
+        time_base: seconds of a tick of their times.
+        hints: `Hint`s.
         end: seconds after which it is over, or None if that is not known.
         **progress: options of the progress bar.
 
@@ -137,27 +134,26 @@ def _guide(colorizer, read, turns, fps, hints, end, **progress):
             raise HintError(f"A hint in a film needs a time in seconds; {hint} has none.")
         if end is not None and hint.time > end:
             raise HintError(f"The hint {hint} at {hint.time:g} s lies after the end of the film, {end:g} s.")
-    with contextlib.closing(read()) as frames:
-        shape = next(frames)[1].luma.shape
 
-    def grays(size, doing):
-        gray = None
+    def grays(small, doing):
+        first = None
         with contextlib.closing(read()) as frames:
-            for seconds, frame in tqdm(frames, desc=doing, unit="frame", leave=False, **progress):
-                if gray is None or not frame.is_broken:
-                    gray = upright_gray(frame, size, turns)
-                yield seconds, gray
+            bar = tqdm(frames, desc=doing, unit="frame", leave=False, **progress)
+            for frame, gray in whole_grays(bar, small, turns):
+                first = frame.time if first is None else first
+                yield float((frame.time - first) * time_base), gray
 
     carried, shown = {}, {}
     if hints:
-        upright = shape[:: -1 if turns % 2 else 1]
-        with contextlib.closing(grays(colorizer.input_size(*shape), "following hints")) as seen:
+        upright = size[:: -1 if turns % 2 else 1]
+        with contextlib.closing(grays(colorizer.input_size(*size), "following hints")) as seen:
             carried = carry_hints(seen, hints, upright, SteadyColour(fps))
     if colorizer.references:
-        scale = min(1.0, MATCHED_SIDE / min(shape))
-        seen = grays(tuple(max(1, round(side * scale)) for side in shape), "comparing with references")
-        for shot in find_shots((gray for _, gray in seen), SteadyColour(fps), colorizer.references):
-            shown.update(shot.matches)
+        scale = min(1.0, MATCHED_SIDE / min(size))
+        small = tuple(max(1, round(side * scale)) for side in size)
+        with contextlib.closing(grays(small, "comparing with references")) as seen:
+            for shot in find_shots((gray for _, gray in seen), SteadyColour(fps), colorizer.references):
+                shown.update(shot.matches)
     return FilmGuide(carried, shown), _unseen(colorizer.references, shown)
 
 
@@ -165,7 +161,7 @@ def _unseen(references, shown):
     """List a note on references that show no frame."""
     used = {match.reference.name for matches in shown.values() for match in matches}
     unseen = [name for name in dict.fromkeys(reference.name for reference in references) if name not in used]
-    return [f"no shot shows what {' or '.join(unseen)} shows; coloured without"] if unseen else []
+    return [f"no shot shows what {name_some(unseen)} shows; coloured without"] if unseen else []
 
 
 def check_target(source: Path, target: Path) -> None:
@@ -251,7 +247,7 @@ def colorize_animation(
         hints: as in `colorize_video`.
 
     Returns:
-        List of texts on what could not be done.
+        List of texts on references that show nothing of it.
 
     Raises:
         HintError, ModelError: as `colorize_video`.
@@ -261,18 +257,24 @@ def colorize_animation(
     durations, has_holes = [], False
     for frame in animations.read_frames(source):
         durations.append(frame.duration)
+        size = frame.rgb.shape[:2]
         has_holes |= (frame.alpha <= 127).any()
     check_target(source, target)
+    properties = animations.read_properties(source)
     shown = [duration or _UNSAID_DURATION for duration in durations]
     fps = 1000.0 * len(shown) / sum(shown)
+    if properties.has_still:  # which no program shows that shows the others
+        shown[0] = 0
     starts = list(itertools.accumulate(shown, initial=0))
     progress = {"total": len(durations), "disable": quiet or None}
 
     def read():
         for start, rgb in zip(starts, _pictures(source)):  # noqa: B905 - the last start is the end
-            yield start / 1000.0, luma_of(rgb)
+            yield dataclasses.replace(luma_of(rgb), time=start)
 
-    guide, notes = _guide(colorizer, read, 0, fps, hints, sum(shown) / 1000.0, **progress)
+    guide, notes = _guide(
+        colorizer, read, size, 0, fps, Fraction(1, 1000), hints, sum(shown) / 1000.0, **progress
+    )
     bar = tqdm(unit="frame", **progress)
 
     def coloured():
@@ -281,7 +283,6 @@ def colorize_animation(
             yield dataclasses.replace(waiting.popleft(), rgb=rgb)
             bar.update()
 
-    properties = animations.read_properties(source)
     with bar:
         if target.suffix.lower() != ".gif":
             animations.write_animation(target, coloured(), properties)

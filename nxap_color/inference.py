@@ -1,4 +1,4 @@
-"""Run a colorization network on photos of any size: padded, in batches of one shape, mirrored."""
+"""Run a colorization network on photos of any size: padded, in batches of one shape."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """Write one frame of each shot of a film, to be coloured by hand and given back as references."""
 
-from collections.abc import Iterator
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,16 @@ from nxap_color.media.atomic import make_folder
 from nxap_color.media.photos import Photo, write_photo
 from nxap_color.shots import find_shots
 from nxap_color.steady import SteadyColour
-from nxap_color.video import upright_gray
+from nxap_color.video import upright_gray, whole_grays
+
+# 8-bit steps between the channels of a frame, below which it is black, a fade perhaps, and shows nothing.
+LEAST_COLOUR = 10
 
 
 def write_key_frames(
     colorizer: Colorizer, source: str | Path, folder: str | Path, overwrite: bool = False, quiet: bool = True
 ) -> tuple[list[Path], list[Path]]:
-    """Write the middle frame of each shot of a film, coloured as a photo is.
+    """Write the middle frame of each shot of a film, coloured as a photo is; black ones are left out.
 
     Args:
         colorizer: `Colorizer`.
@@ -33,6 +36,7 @@ def write_key_frames(
 
     Raises:
         FilmError: if the film cannot be read.
+        UserError: if the folder cannot be made.
         PhotoError, OSError: if a frame cannot be written.
 
     Example:
@@ -42,27 +46,32 @@ def write_key_frames(
     film = films.probe(source)
     written, kept = [], []
     make_folder(folder)
-    for seconds, gray in _middles(colorizer, film, quiet):
-        path = folder / f"{source.stem}_{seconds:09.3f}s.png"
-        if path.exists() and not overwrite:
-            kept.append(path)
-            continue
-        write_photo(path, Photo(colorizer.colorize(gray)))
-        written.append(path)
+    with contextlib.closing(_middles(colorizer, film, quiet)) as middles:
+        for seconds, gray in middles:
+            path = folder / f"{source.stem}_{seconds:09.3f}s.png"
+            if path.exists() and not overwrite:
+                kept.append(path)
+                continue
+            rgb = colorizer.colorize(gray)
+            if np.ptp(rgb, axis=-1).max() >= LEAST_COLOUR:
+                write_photo(path, Photo(rgb))
+                written.append(path)
     return written, kept
 
 
-def _middles(colorizer, film, quiet) -> Iterator[tuple[float, np.ndarray]]:
+def _middles(colorizer, film, quiet):
     """Yield the second and the upright gray, uint8 (H, W), of the middle frame of each shot."""
     bar = {"total": len(film.times) or None, "unit": "frame", "leave": False, "disable": quiet or None}
-
-    def small():
-        for frame in tqdm(films.read_film(film), desc="looking for cuts", **bar):
-            yield upright_gray(frame, colorizer.input_size(*frame.luma.shape), film.turns)
-
-    middles = {(shot.start + shot.end) // 2 for shot in find_shots(small(), SteadyColour(float(film.fps)))}
-    first = None
-    for number, frame in enumerate(tqdm(films.read_film(film), desc="colouring", **bar)):
-        first = frame.time if first is None else first
-        if number in middles:
-            yield float((frame.time - first) * film.time_base), upright_gray(frame, None, film.turns)
+    with contextlib.closing(films.read_film(film)) as frames:
+        size = colorizer.input_size(film.height, film.width)
+        grays = whole_grays(tqdm(frames, desc="looking for cuts", **bar), size, film.turns)
+        shots = find_shots((gray for _, gray in grays), SteadyColour(float(film.fps)))
+        middles = {(shot.start + shot.end) // 2 for shot in shots}
+    first, is_due = None, False
+    with contextlib.closing(films.read_film(film)) as frames:
+        for number, frame in enumerate(tqdm(frames, desc="colouring", **bar)):
+            first = frame.time if first is None else first
+            is_due |= number in middles
+            if is_due and not frame.is_broken:
+                is_due = False
+                yield float((frame.time - first) * film.time_base), upright_gray(frame, None, film.turns)

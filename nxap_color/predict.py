@@ -7,6 +7,7 @@ from pathlib import Path
 from nxap_color.cli.console import (
     EXTRACTOR_WEIGHTS_HELP,
     number_between,
+    program_name,
     run,
     start_quietly,
     whole_between,
@@ -19,7 +20,7 @@ from nxap_color.paths import SAMPLE
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=_called(),
+        prog=program_name("predict"),
         description="Colour black-and-white photos, films and GIFs.",
         epilog="old.jpg gives old_color.jpg beside it, a folder gives FOLDER_color with the same tree.",
     )
@@ -46,15 +47,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _called() -> str:
-    """Return what the user typed to get here: there are three names for this command."""
-    program = Path(sys.argv[0])
-    if program.stem == "nxap-color":
-        return program.stem
-    is_package = program.parts[-2:] == ("nxap_color", "__main__.py")
-    return "python -m nxap_color" if is_package else "python -m nxap_color.predict"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0 if all is done, 1 if some inputs failed, 2 for wrong usage."""
     reports = []  # of what was done so far, once there is something to do
@@ -62,20 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> int:
         from nxap_color.cli.jobs import Report, plan  # here, for a quick --help
 
-        inputs, told = args.inputs or [SAMPLE], None
-        if args.shots:
-            from nxap_color.cli.shots import write_shots
-
-            return write_shots(args)
-        if args.hint or args.hints or args.reference:
-            from nxap_color.cli.told import read_told
-
-            told = read_told(args.hint, args.hints, args.reference, inputs)
-        jobs, refused = plan(inputs, args.output, args.compare)
-        report = Report(total=len(jobs) + len(refused))
-        reports.append(report)
-        for source, reason in refused:
-            print(f"error: {source}: {reason}", file=sys.stderr)
+        told = None
 
         def load_colorizer() -> object:
             from nxap_color import saved
@@ -91,6 +70,21 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             colorizer = Colorizer.load(args.model, args.vividness, args.extractor_weights)
             return told.apply_to(colorizer) if told else colorizer
+
+        if args.shots:
+            from nxap_color.cli.shots import write_shots
+
+            return write_shots(args, load_colorizer)
+        inputs = args.inputs or [SAMPLE]
+        if args.hint or args.hints or args.reference:
+            from nxap_color.cli.told import read_told
+
+            told = read_told(args.hint, args.hints, args.reference, inputs)
+        jobs, refused = plan(inputs, args.output, args.compare)
+        report = Report(total=len(jobs) + len(refused))
+        reports.append(report)
+        for source, reason in refused:
+            print(f"error: {source}: {reason}", file=sys.stderr)
 
         if jobs:
             from nxap_color.cli.batch import run_jobs  # here, for a quick word on wrong usage

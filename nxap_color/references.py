@@ -29,6 +29,11 @@ _TOLERANCE = 1 / 32
 MAX_SCALE = 8.0
 # Of pairs of photos of different scenes none had more than 15 such details, of the same scene most hundreds.
 LEAST_MATCHES = 20
+# Of the clearest details so many are compared first, and so many have to be found again.
+CLEAREST, LEAST_CLEAREST = 300, 8
+# More references than these, which most details speak for, tell nothing new.
+MAX_MATCHES = 6
+NAMED = 3  # references that a note names
 # Places of all references together that are known, at most.
 KNOWN_PLACES = 600
 # Variance of what a place shares with no other: more than where a user says what a colour is.
@@ -39,12 +44,17 @@ class Details(NamedTuple):
     """What a picture can be recognised by.
 
     Attributes:
-        places: float32 array (n, 2), x and y as shares of the picture's shorter side.
+        places: float32 array (n, 2), x and y as shares of the picture's shorter side; the clearest details
+            first.
         descriptors: float32 array (n, 128).
     """
 
     places: np.ndarray
     descriptors: np.ndarray
+
+    def clearest(self) -> "Details":
+        """Return the clearest few, enough to tell whether a comparison of all is worth its time."""
+        return Details(self.places[:CLEAREST], self.descriptors[:CLEAREST])
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,14 @@ class Reference:
         answer: float32 array (h, w, 2 + HINT_CHANNELS): ab units and likeness, at one look.
         true_ab: float32 array (h, w, 2): its own colours, ab units.
         details: its `Details`.
+        is_mirrored: whether it is the mirror image.
     """
 
     name: str
     answer: np.ndarray
     true_ab: np.ndarray
     details: Details
+    is_mirrored: bool = False
 
     def digest(self) -> str:
         """Return what tells its colours from those of others."""
@@ -70,7 +82,7 @@ class Reference:
     def match(self, details: Details) -> "Match | None":
         """Return where it lies in a picture that has these `Details`; None if that shows another scene."""
         count, transform = match_details(self.details, details)
-        return Match(self, transform) if count >= LEAST_MATCHES else None
+        return Match(self, transform, count) if count else None
 
 
 class Match(NamedTuple):
@@ -81,10 +93,12 @@ class Match(NamedTuple):
         transform: float array (2, 3) that takes (x, y, 1) of the reference to (x, y) of the picture, both as
             shares of the shorter side; None where that is not known, as when a thing turns away. Its colours
             then go to what is alike, wherever it is.
+        count: how many details tell so.
     """
 
     reference: Reference
     transform: np.ndarray | None
+    count: int
 
 
 def find_details(lightness: np.ndarray) -> Details:
@@ -103,30 +117,36 @@ def find_details(lightness: np.ndarray) -> Details:
     if descriptors is None:
         descriptors = np.zeros((0, 128), "float32")
     places = np.float32([each.pt for each in found]).reshape(-1, 2)
-    return Details((places + 0.5) / min(size), descriptors)
+    clearest = np.argsort([-each.response for each in found], kind="stable")
+    return Details((places[clearest] + 0.5) / min(size), descriptors[clearest])
 
 
-def match_details(some: Details, others: Details) -> tuple[int, np.ndarray | None]:
+def match_details(
+    some: Details, others: Details, least: int = LEAST_MATCHES
+) -> tuple[int, np.ndarray | None]:
     """Find the details of one picture again in another, all shifted, turned and scaled in the same way.
 
     Reference:
         Fischler, Bolles: Random Sample Consensus, 1981.
 
+    Args:
+        some, others: `Details`.
+        least: how many have to be found again, at least 3.
+
     Returns:
-        How many are found again, and the transformation as in `Match`; 0 and None if they are fewer than
-        `LEAST_MATCHES`.
+        How many are found again, and the transformation as in `Match`; 0 and None if they are fewer.
     """
-    if min(len(some.places), len(others.places)) < LEAST_MATCHES:
+    if min(len(some.places), len(others.places)) < least:
         return 0, None
     pairs = cv2.BFMatcher().knnMatch(some.descriptors, others.descriptors, k=2)
     pairs = [best for best, second in pairs if best.distance < _RATIO * second.distance]
-    if len(pairs) < LEAST_MATCHES:
+    if len(pairs) < least:
         return 0, None
     here = some.places[[pair.queryIdx for pair in pairs]]
     there = others.places[[pair.trainIdx for pair in pairs]]
     transform, fits = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=_TOLERANCE)
     count = 0 if fits is None else int(fits.sum())
-    if count < LEAST_MATCHES:
+    if count < least:
         return 0, None
     scale = np.hypot(*transform[:, 0])  # of all details at one place it is 0
     return (count, transform) if 1 / MAX_SCALE < scale < MAX_SCALE else (0, None)
@@ -146,9 +166,10 @@ def refer_to_matches(answer: np.ndarray, matches: Sequence[Match], gain: float) 
     is_placed = any(match.transform is not None for match in matches)
     if is_placed:  # the others tell less
         matches = [match for match in matches if match.transform is not None]
+    matches = sorted(matches, key=lambda match: -match.count)[:MAX_MATCHES]
     asked, known, missing = place_points(answer[..., 2:]), [], []
-    each = max(1, KNOWN_PLACES // len(matches))
-    for reference, transform in matches:
+    each = KNOWN_PLACES // len(matches)
+    for reference, transform, _ in matches:
         points = place_points(reference.answer[..., 2:])
         kept = np.linspace(0, len(points) - 1, min(each, len(points))).astype(int)
         if is_placed:
@@ -170,3 +191,10 @@ def _carry(places, transform, size, there):
     x, y = (places[:, ::-1] + 0.5 / min(size)).T
     carried = np.stack([x, y, np.ones_like(x)], axis=1) @ np.float32(transform).T
     return carried[:, ::-1] - 0.5 / min(there)
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Join the names of references to a text, of many the first `NAMED`."""
+    if len(names) <= NAMED:
+        return " or ".join(names)
+    return f"{', '.join(names[:NAMED])} or {len(names) - NAMED} others"

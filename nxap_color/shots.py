@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from nxap_color.color import gray_to_lightness
-from nxap_color.references import Match, Reference, find_details
+from nxap_color.references import LEAST_CLEAREST, Match, Reference, find_details, match_details
 from nxap_color.steady import SteadyColour
 
-# Frames of a shot from one that is compared with the references to the next; those that have not been found
-# in the shot yet are looked for in every `SEARCHES`-th of these.
+# Every `STEP`-th frame of a shot is compared with the references that were found in it so far, every
+# `SEARCH_STEP`-th with all. As far from where it was found a reference counts.
 STEP = 5
-SEARCHES = 4
+SEARCH_STEP = 20
 
 
 class Shot(NamedTuple):
@@ -37,7 +37,7 @@ def find_shots(
     Args:
         grays: the frames' grays, uint8 (H, W), upright.
         steady: `SteadyColour` at its start, which finds the cuts.
-        references: `Reference`s.
+        references: `Reference`s; their mirror images are not looked for.
 
     Yields:
         `Shot` after `Shot`.
@@ -50,25 +50,36 @@ def find_shots(
         if references and (number - start) % STEP == 0:
             details = find_details(gray_to_lightness(gray))
             for index, reference in enumerate(references):
-                is_due = index in sightings or (number - start) % (SEARCHES * STEP) == 0
-                if is_due and (match := reference.match(details)):
+                is_sought = (number - start) % SEARCH_STEP == 0 and _may_show(reference, details)
+                if (index in sightings or is_sought) and (match := reference.match(details)):
                     sightings.setdefault(index, []).append((number, match))
         end = number + 1
     if end:
         yield Shot(start, end, _between(sightings, start, end))
 
 
+def _may_show(reference, details):
+    """Whether a comparison of all details is worth its time: of hundreds of references few are."""
+    if reference.is_mirrored:
+        return False
+    count, _ = match_details(reference.details.clearest(), details.clearest(), LEAST_CLEAREST)
+    return count > 0
+
+
 def _between(sightings, start, end):
-    """Matches in all frames of a shot, interpolated; without a place far from where they were seen."""
+    """Matches in the frames of a shot, interpolated; without a place at some distance from sightings."""
     matches = {}
     for seen in sightings.values():
-        numbers, (reference, *_) = np.array([number for number, _ in seen]), seen[0][1]
+        numbers = np.array([number for number, _ in seen])
         entries = np.reshape([match.transform for _, match in seen], (-1, 6)).T
-        for number in range(start, end):
+        first, last = max(start, numbers[0] - SEARCH_STEP), min(end, numbers[-1] + SEARCH_STEP + 1)
+        for number in range(first, last):
+            nearest = np.abs(numbers - number).argmin()
             transform = None
-            if np.abs(numbers - number).min() <= STEP:
+            if abs(numbers[nearest] - number) <= STEP:
                 transform = np.reshape([np.interp(number, numbers, entry) for entry in entries], (2, 3))
-            matches.setdefault(number, []).append(Match(reference, transform))
+            match = seen[nearest][1]._replace(transform=transform)
+            matches.setdefault(number, []).append(match)
     return matches
 
 

@@ -57,7 +57,8 @@ def colorize_frames(
         frames: uint8 arrays (H, W, 3), sRGB, all of one size. Of frames in colour only the luma is used.
         fps: frames per second, > 0.
         memory: seconds for which colours are remembered, as in `SteadyColour`; 0 colours frame by frame.
-        guide: what is known of their colours.
+        guide: what is known of their colours; references of the colorizer count only as far as they are
+            named there.
 
     Yields:
         uint8 array (H, W, 3) for each frame, of the same luma.
@@ -132,15 +133,16 @@ def follow_colours(
     answers = (
         ask_network(colorizer, batch, turns, guide is not None) for batch in _ahead(in_batches(frames))
     )
-    numbers, guide = itertools.count(first), guide or FilmGuide()
+    numbers, guide, likeness = itertools.count(first), guide or FilmGuide(), None
     for batch, grays, colours in _ahead(answers):
         for frame, gray, answer in zip(batch, grays, colours, strict=True):
             number, size = next(numbers), upright_size(frame, turns)
             hints = guide.hints.get(number)
+            if not frame.is_broken or likeness is None:
+                likeness, lightness = answer[..., 2:], gray
             if frame.is_broken and steady.previous is not None:
                 ab, is_cut = steady.previous[1], False
             else:
-                likeness, lightness = answer[..., 2:], gray
                 if matches := guide.references.get(number):
                     ab = refer_to_matches(answer, matches, colorizer.gain)
                 else:
@@ -174,7 +176,7 @@ def ask_network(
         colorizer: `Colorizer`.
         frames: `Frame`s of one size.
         turns: quarter turns counterclockwise after which they are upright.
-        with_likeness: whether to return what hints need, too.
+        with_likeness: whether to return what hints and references need, too.
 
     Returns:
         The frames, the list of their upright grays, uint8 (h, w), and the list of the network's colours for
@@ -248,6 +250,23 @@ def find_chroma(gray: np.ndarray, ab: np.ndarray, matrix: str) -> np.ndarray:
 def upright_gray(frame: Frame, size: tuple[int, int] | None, turns: int) -> np.ndarray:
     """Return the gray of a frame, uint8, resized as in `Frame.gray` and then turned upright."""
     return np.ascontiguousarray(np.rot90(frame.gray(size), turns))
+
+
+def whole_grays(
+    frames: Iterable[Frame], size: tuple[int, int], turns: int
+) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Yield each frame with its upright gray; a broken one with that of the frame before.
+
+    Args:
+        frames: `Frame`s.
+        size: (height, width) to which they are resized before they are turned.
+        turns: quarter turns counterclockwise.
+    """
+    gray = None
+    for frame in frames:
+        if gray is None or not frame.is_broken:
+            gray = upright_gray(frame, size, turns)
+        yield frame, gray
 
 
 def upright_size(frame: Frame, turns: int) -> tuple[int, int]:

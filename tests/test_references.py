@@ -15,6 +15,7 @@ from nxap_color.references import (
     Reference,
     find_details,
     match_details,
+    name_some,
     refer_to_matches,
 )
 
@@ -103,7 +104,7 @@ def test_a_picture_that_is_its_own_reference_is_put_right_nearly_everywhere():
     answer[..., -1] = 2.0
     true_ab = rng.uniform(-20.0, 20.0, (6, 8, 2)).astype("float32")
     for transform in (np.eye(2, 3), None):
-        matches = [Match(Reference("itself", answer, true_ab, None), transform)]
+        matches = [Match(Reference("itself", answer, true_ab, None), transform, 99)]
         np.testing.assert_allclose(refer_to_matches(answer, matches, gain=1.3), true_ab, atol=1.0)
 
 
@@ -136,7 +137,8 @@ def test_colours_go_where_the_reference_lies():
     answer[..., -1] = 2.0
     true_ab = np.zeros((8, 8, 2), "float32")
     true_ab[:, 4:] = 30.0
-    match = Match(Reference("shifted", answer, true_ab, None), np.array([[1.0, 0.0, -0.5], [0.0, 1.0, 0.0]]))
+    transform = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, 0.0]])
+    match = Match(Reference("shifted", answer, true_ab, None), transform, 99)
     assert refer_to_matches(answer, [match], gain=1.0)[:, :3, 0].min() > 25.0
 
 
@@ -146,3 +148,27 @@ def test_gray_references_and_models_without_hints_are_refused(shipped, tiny_mode
         shipped.with_references({"old.jpg": gray})
     with pytest.raises(ModelError, match="The model tiny takes no colour hints"):
         Colorizer(tiny_model).with_references({})
+
+
+def test_hundreds_of_references_of_one_scene_say_what_the_best_say():
+    rng = np.random.default_rng(0)
+    answer = rng.normal(0.0, 9.0, (24, 32, 19)).astype("float32")
+    answer[..., -1] = 2.0
+    true_ab = np.full((24, 32, 2), 20.0, "float32")
+    good, bad = (Reference(name, answer, ab, None) for name, ab in (("good", true_ab), ("bad", -true_ab)))
+    matches = [Match(bad, np.eye(2, 3), 20)] * 300 + [Match(good, np.eye(2, 3), 99)] * 300
+    found = refer_to_matches(answer, matches, gain=1.0)
+    assert np.abs(found - true_ab).mean() < 0.3 * np.abs(answer[..., :2] - true_ab).mean()
+
+
+def test_references_are_named_as_far_as_they_fit_a_line():
+    assert name_some(["a", "b"]) == "a or b"
+    assert name_some(list("abcde")) == "a, b, c or 2 others"
+
+
+def test_a_reference_may_be_a_path(shipped, project):
+    path = project / "data" / "photos" / "test" / "cat.jpg"
+    for given in (path, str(path)):
+        assert [reference.name for reference in shipped.with_references({"cat": given}).references] == [
+            "cat"
+        ] * 2

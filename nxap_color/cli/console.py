@@ -11,6 +11,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from nxap_color import __version__
 from nxap_color.errors import UserError
@@ -69,6 +70,15 @@ def run(
             traceback.print_exc()
         print(f"error: {describe_error(error)}", file=sys.stderr)
         return getattr(error, "exit_status", 1)
+
+
+def program_name(module: str) -> str:
+    """Return what the user typed to run a module of the package that is also the command `nxap-color`."""
+    program = Path(sys.argv[0])
+    if program.stem == "nxap-color":
+        return program.stem
+    is_package = program.parts[-2:] == ("nxap_color", "__main__.py")
+    return "python -m nxap_color" if is_package else f"python -m nxap_color.{module}"
 
 
 def describe_error(error: Exception) -> str:

@@ -57,6 +57,6 @@ def add_colour_options(parser: argparse.ArgumentParser) -> None:
     add("--reference", action="append", default=[], type=Path, metavar="PHOTO", help=told)
     add(
         "--shots", type=Path, metavar="FOLDER",
-        help="only write a frame of each shot of a film there, in colour: to be put right by hand and given "
-        "back with --reference FOLDER",
+        help="only write a frame of each shot of a film there, in colour: put some right by hand, delete the "
+        "others, and give them back with --reference FOLDER",
     )  # fmt: skip

@@ -12,7 +12,9 @@ from nxap_color.cli.jobs import kind_of
 from nxap_color.corrections import duller_hints
 from nxap_color.errors import PhotoError, UsageError
 from nxap_color.guidance import Hint, parse_hint, read_hints
+from nxap_color.media.kinds import PHOTO_SUFFIXES
 from nxap_color.media.photos import count_pictures
+from nxap_color.references import name_some
 
 if TYPE_CHECKING:
     from nxap_color.colorizer import Colorizer
@@ -67,7 +69,8 @@ def read_told(
     Raises:
         errors.HintError: if a hint, or the file of hints, cannot be used.
         errors.UsageError: if there are hints and the inputs are several, a folder, or pages; or if one in a
-            film or an animation has no time, or one in a photo has one; or if a reference does not exist.
+            film or an animation has no time, or one in a photo has one; or if there is no such
+            reference, or no photo in a folder of them.
     """
     hints = tuple(parse_hint(text) for text in texts)
     if hints or file:
@@ -87,12 +90,13 @@ def read_told(
 def _photos_at(path):
     """List a photo, or the photos of a folder, by name."""
     if not path.exists():
-        raise UsageError(f"There is no reference {path}.")
+        raise UsageError(f"There is no reference {path}: expected a colour photo, or a folder of these.")
     if not path.is_dir():
         return [path]
     photos = sorted(each for each in path.iterdir() if kind_of(each) == "photo")
     if not photos:
-        raise UsageError(f"There are no photos in the folder of references {path}.")
+        known = ", ".join(sorted(PHOTO_SUFFIXES))
+        raise UsageError(f"There are no photos in the folder of references {path}: expected {known}.")
     return photos
 
 
@@ -108,8 +112,8 @@ def reference_notes(colorizer: "Colorizer", prepared: "Prepared") -> list[str]:
     """
     if not colorizer.references or prepared.references:
         return []
-    names = " or ".join(dict.fromkeys(reference.name for reference in colorizer.references))
-    return [f"it shows nothing that {names} shows; coloured without"]
+    names = list(dict.fromkeys(reference.name for reference in colorizer.references))
+    return [f"it shows nothing that {name_some(names)} shows; coloured without"]
 
 
 def _is_several(inputs):

@@ -44,7 +44,7 @@ def measure_training(config: TrainConfig, repeats: int = REPEATS) -> dict[str, f
 
     Returns:
         Dict to photos per second: of the "pipeline"; of the "step"; of the "prediction", the network alone
-        at its size of prediction, one photo of 3:4 and its mirror image at a time; and of the "extractor",
+        that looks at a photo of 3:4 twice, as `Colorizer` has it do; and of the "extractor",
         if the network fuses features.
 
     Raises:
@@ -78,8 +78,10 @@ def measure_training(config: TrainConfig, repeats: int = REPEATS) -> dict[str, f
     rates["step"] = images_per_second(
         lambda: trainer.train_on_batch(named(lightness), ab), config.batch_size, repeats
     )
-    photo = np.zeros((2, *_prediction_size(config), 1), "float32")  # with its mirror image, as Colorizer does
-    rates["prediction"] = images_per_second(lambda: model.predict_on_batch(named(photo)), 1, repeats)
+    looks = [np.zeros((1, *size, 1), "float32") for size in _prediction_sizes(config)]
+    rates["prediction"] = images_per_second(
+        lambda: [model.predict_on_batch(named(look)) for look in looks], 1, repeats
+    )
     if extractor:
         random = np.random.default_rng(0).random((*config.crop_size, 3)).astype("float32")
         some = [random] * extractors.BATCH_SIZE
@@ -87,10 +89,13 @@ def measure_training(config: TrainConfig, repeats: int = REPEATS) -> dict[str, f
     return rates
 
 
-def _prediction_size(config: TrainConfig) -> tuple[int, int]:
-    """Return the (height, width) at which a network of this training sees a photo of 3:4."""
+def _prediction_sizes(config: TrainConfig) -> list[tuple[int, int]]:
+    """Return the two (height, width) at which a network of this training sees a photo of 3:4."""
+    from nxap_color.colorizer import LARGER_LOOK
     from nxap_color.training.run import NETWORK_SCALE
 
-    side = config.image_size * NETWORK_SCALE
-    height, width = (math.ceil(length / SIZE_MULTIPLE) for length in (side, side * 4 / 3))
-    return height * SIZE_MULTIPLE, width * SIZE_MULTIPLE
+    sides = (config.image_size * NETWORK_SCALE * times for times in (1.0, LARGER_LOOK))
+    return [
+        tuple(math.ceil(length / SIZE_MULTIPLE) * SIZE_MULTIPLE for length in (side, side * 4 / 3))
+        for side in sides
+    ]

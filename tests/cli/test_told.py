@@ -1,4 +1,4 @@
-"""Colour hints on the command line."""
+"""Colour hints and references on the command line."""
 
 import json
 
@@ -176,8 +176,8 @@ def test_a_folder_of_references_is_all_of_its_photos(bird, capsys):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("none.jpg", "There is no reference none.jpg."),
-        ("empty", "There are no photos in the folder of references empty."),
+        ("none.jpg", "There is no reference none.jpg: expected a colour photo, or a folder"),
+        ("empty", "There are no photos in the folder of references empty: expected .bmp, "),
     ],
 )
 def test_references_that_are_missing_are_named_before_any_work(bird, monkeypatch, capsys, reference, message):

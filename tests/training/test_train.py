@@ -272,7 +272,7 @@ def test_hints_are_taught_alone_and_beside_colours_without_changing_these(photo_
     start, lone = tmp_path / "start.keras", tmp_path / "lone.keras"
     both, without = tmp_path / "both.keras", tmp_path / "without.keras"
     train = [str(photo_folder), *TINY, "--epochs", "1", "--keras-only"]
-    assert main([*train, "--output", str(start)]) == 0
+    models.build_unet().save(start)
     train += ["--init", str(start)]
     assert main([*train, "--hints", "--hints-only", "--output", str(lone)]) == 0
     assert main([*train, "--hints", "--output", str(both)]) == 0
