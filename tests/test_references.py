@@ -151,14 +151,12 @@ def test_gray_references_and_models_without_hints_are_refused(shipped, tiny_mode
 
 
 def test_hundreds_of_references_of_one_scene_say_what_the_best_say():
-    rng = np.random.default_rng(0)
-    answer = rng.normal(0.0, 9.0, (24, 32, 19)).astype("float32")
+    answer = np.zeros((24, 32, 19), "float32")
     answer[..., -1] = 2.0
     true_ab = np.full((24, 32, 2), 20.0, "float32")
     good, bad = (Reference(name, answer, ab, None) for name, ab in (("good", true_ab), ("bad", -true_ab)))
     matches = [Match(bad, np.eye(2, 3), 20)] * 300 + [Match(good, np.eye(2, 3), 99)] * 300
-    found = refer_to_matches(answer, matches, gain=1.0)
-    assert np.abs(found - true_ab).mean() < 0.3 * np.abs(answer[..., :2] - true_ab).mean()
+    np.testing.assert_allclose(refer_to_matches(answer, matches, gain=1.0), true_ab, atol=1.0)
 
 
 def test_references_are_named_as_far_as_they_fit_a_line():
