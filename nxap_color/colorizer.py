@@ -29,8 +29,9 @@ if TYPE_CHECKING:  # which brings Keras
 # strip does not become 768,000 pixels long on its way through the network.
 MAX_ASPECT = 8.0
 DEFAULT_NETWORK_SIZE = 192
-# How much larger the network sees a photo at its second look, at the mirror image.
-LARGER_LOOK = 1.5
+# How many times as large as usual the network sees a photo at its two looks, the second at the mirror image.
+# Looks of unlike size miss unlike things; larger ones are better for sharp photos, worse for grainy ones.
+LOOKS = (5 / 6, 5 / 4)
 MAX_VIVIDNESS = 2.0
 GRAY_AB = 3.0  # ab units that no place of a gray photo exceeds
 
@@ -177,10 +178,10 @@ class Colorizer:
             (37, 53, 3)
         """
         pixels = as_pixels(image)
-        usual = self.network_input(pixels)
-        larger = {**usual, "lightness": self._scaled_lightness(pixels, LARGER_LOOK)}
-        answered = tuple(side // self.stride for side in usual["lightness"].shape[:2])
-        return prepare_pixels(pixels, answered, (usual, mirror_inputs(larger)))
+        features = self._features(pixels)
+        smaller, larger = ({**self._lightness(pixels, times), **features} for times in LOOKS)
+        answered = tuple(side // self.stride for side in self.input_size(*pixels.shape[:2]))
+        return prepare_pixels(pixels, answered, (smaller, mirror_inputs(larger)))
 
     def answer(self, prepared: Prepared, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Decide the colours of a photo. The network looks at it first, but not again when hints change.
@@ -229,8 +230,8 @@ class Colorizer:
         """
         answers = iter(self.predict_likeness([inputs for prepared in photos for inputs in prepared.inputs]))
         for prepared in photos:
-            usual, larger = next(answers), next(answers)
-            prepared.looks = np.stack([usual, shrink(larger[:, ::-1], usual.shape[:2])])
+            both = next(answers), next(answers)[:, ::-1]
+            prepared.looks = np.stack([shrink(look, prepared.small.shape) for look in both])
             prepared.looked = self.network, None
 
     def _keep_to(self, prepared, hints):
@@ -241,10 +242,12 @@ class Colorizer:
             details = find_details(prepared.lightness) if self.references else None
             matches = [reference.match(details) for reference in self.references]
             prepared.references = [match for match in matches if match]
+            if prepared.references:
+                (prepared.usual,) = self.predict_likeness([self.network_input(prepared.pixels)])
             prepared.looked = self.network, self.references
         if prepared.references:
             # At one look: what is missed, and whether things are alike, belong together.
-            ab = refer_to_matches(prepared.looks[0], prepared.references, self.gain)
+            ab = refer_to_matches(prepared.usual, prepared.references, self.gain)
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])
@@ -338,7 +341,7 @@ class Colorizer:
     def _refer_to(self, name, image, is_mirrored):
         """Make a `Reference`; of the photo, however large, it keeps what the network sees."""
         prepared = self.prepare(image[:, ::-1] if is_mirrored else image)
-        (answer,) = self.predict_likeness(prepared.inputs[:1])
+        (answer,) = self.predict_likeness([self.network_input(prepared.pixels)])
         size = prepared.small.shape
         small = np.broadcast_to(shrink(prepared.pixels, size), (*size, 3))
         true_ab = color.rgb_to_lab(small)[..., 1:]
@@ -374,21 +377,21 @@ class Colorizer:
             aspect of the photo; and, for a network that fuses features, the extractor's vector, float32 array
             (num_features,), under the extractor's name.
         """
-        inputs = {"lightness": self._scaled_lightness(photo)}
-        if self.extractor:
-            inputs[self.extractor.name] = self.extractor([photo])[0]
-        return inputs
+        return {**self._lightness(photo, 1.0), **self._features(photo)}
 
-    def _scaled_lightness(self, photo, times=1.0):
+    def _lightness(self, photo, times):
         size = self.input_size(*photo.shape[:2], times)
-        return color.scale_lightness(color.find_lightness(shrink(photo, size)))
+        return {"lightness": color.scale_lightness(color.find_lightness(shrink(photo, size)))}
+
+    def _features(self, photo):
+        return {self.extractor.name: self.extractor([photo])[0]} if self.extractor else {}
 
     def input_size(self, height: int, width: int, times: float = 1.0) -> tuple[int, int]:
         """Return the size (h, w) at which a picture of `height` x `width` pixels is given to the network.
 
         Args:
             height, width: pixels of the picture.
-            times: how much larger than usual.
+            times: how many times as large as usual.
         """
         scale = times * self.network_size / max(min(height, width), max(height, width) / MAX_ASPECT)
         height, width = (max(1, round(side * scale / self.stride)) * self.stride for side in (height, width))

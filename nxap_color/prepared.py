@@ -24,11 +24,12 @@ class Prepared:
         pixels: array (H, W, 1 or 3) as from `as_pixels`.
         lightness: float32 array (H, W), L in [0, 100].
         small: float32 array (h, w), the lightness at the size of the network's answer.
-        inputs: what the network is given of it, as from `Colorizer.network_input`, at two looks: as usual,
+        inputs: what the network is given of it, as from `Colorizer.network_input`, at two looks: smaller,
             and its mirror image, larger.
         looks: float32 array (2, h, w, channels): what the network answered to these, both the right way
-            round and at the size of the first: ab units and, behind them, what it says of hints; None before
+            round and at the size of `small`: ab units and, behind them, what it says of hints; None before
             that.
+        usual: float32 array (h, w, channels): what it answers at the usual size, if there are references.
         looked: the network that answered, and the references it was compared with; with others it is asked,
             and compared, again.
         references: `Match`es with those that show the same scene.
@@ -39,6 +40,7 @@ class Prepared:
     small: np.ndarray
     inputs: tuple[Inputs, ...] = ()
     looks: np.ndarray | None = None
+    usual: np.ndarray | None = None
     looked: tuple[Any, Any] = (None, None)
     references: list[Match] = field(default_factory=list)
 

@@ -91,10 +91,10 @@ def measure_training(config: TrainConfig, repeats: int = REPEATS) -> dict[str, f
 
 def _prediction_sizes(config: TrainConfig) -> list[tuple[int, int]]:
     """Return the two (height, width) at which a network of this training sees a photo of 3:4."""
-    from nxap_color.colorizer import LARGER_LOOK
+    from nxap_color.colorizer import LOOKS
     from nxap_color.training.run import NETWORK_SCALE
 
-    sides = (config.image_size * NETWORK_SCALE * times for times in (1.0, LARGER_LOOK))
+    sides = (config.image_size * NETWORK_SCALE * times for times in LOOKS)
     return [
         tuple(math.ceil(length / SIZE_MULTIPLE) * SIZE_MULTIPLE for length in (side, side * 4 / 3))
         for side in sides
