@@ -180,8 +180,7 @@ class Colorizer:
         pixels = as_pixels(image)
         features = self._features(pixels)
         smaller, larger = ({**self._lightness(pixels, times), **features} for times in LOOKS)
-        answered = tuple(side // self.stride for side in self.input_size(*pixels.shape[:2]))
-        return prepare_pixels(pixels, answered, (smaller, mirror_inputs(larger)))
+        return prepare_pixels(pixels, self._answer_size(pixels), (smaller, mirror_inputs(larger)))
 
     def answer(self, prepared: Prepared, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Decide the colours of a photo. The network looks at it first, but not again when hints change.
@@ -237,7 +236,6 @@ class Colorizer:
     def _keep_to(self, prepared, hints):
         """The answer to a photo that the network has seen, corrected towards hints."""
         mean = prepared.looks.mean(axis=0)
-        ab = self.amplify(mean[..., :2])
         if prepared.looked[1] is not self.references:
             details = find_details(prepared.lightness) if self.references else None
             matches = [reference.match(details) for reference in self.references]
@@ -248,6 +246,8 @@ class Colorizer:
         if prepared.references:
             # At one look: what is missed, and whether things are alike, belong together.
             ab = refer_to_matches(prepared.usual, prepared.references, self.gain)
+        else:
+            ab = self.amplify(mean[..., :2])
         if not hints:
             return ab
         drawn = draw_hints(hints, prepared.size, ab.shape[:2])
@@ -334,20 +334,20 @@ class Colorizer:
         other = copy.copy(self)
         other.references = []
         for name, image in references.items():
-            image = read_photo(image).rgb if isinstance(image, (str, Path)) else as_pixels(image)
-            other.references += [self._refer_to(name, image, is_mirrored) for is_mirrored in (False, True)]
+            pixels = as_pixels(read_photo(image).rgb if isinstance(image, (str, Path)) else image)
+            other.references += [self._refer_to(name, pixels), self._refer_to(name, pixels[:, ::-1], True)]
         return other
 
-    def _refer_to(self, name, image, is_mirrored):
+    def _refer_to(self, name, pixels, is_mirrored=False):
         """Make a `Reference`; of the photo, however large, it keeps what the network sees."""
-        prepared = self.prepare(image[:, ::-1] if is_mirrored else image)
-        (answer,) = self.predict_likeness([self.network_input(prepared.pixels)])
-        size = prepared.small.shape
-        small = np.broadcast_to(shrink(prepared.pixels, size), (*size, 3))
+        size = self._answer_size(pixels)
+        (answer,) = self.predict_likeness([self.network_input(pixels)])
+        small = np.broadcast_to(shrink(pixels, size), (*size, 3))
         true_ab = color.rgb_to_lab(small)[..., 1:]
         if np.abs(true_ab).max() < GRAY_AB:
             raise errors.PhotoError(f"The reference '{name}' is gray: expected a photo in colour.")
-        return Reference(name, answer, true_ab, find_details(prepared.lightness), is_mirrored)
+        details = find_details(prepare_pixels(pixels, size).lightness)
+        return Reference(name, answer, true_ab, details, is_mirrored)
 
     @property
     def gain(self) -> float:
@@ -382,6 +382,10 @@ class Colorizer:
     def _lightness(self, photo, times):
         size = self.input_size(*photo.shape[:2], times)
         return {"lightness": color.scale_lightness(color.find_lightness(shrink(photo, size)))}
+
+    def _answer_size(self, photo):
+        """(h, w) of what the network answers to a photo at its usual look; looks are averaged at it."""
+        return tuple(side // self.stride for side in self.input_size(*photo.shape[:2]))
 
     def _features(self, photo):
         return {self.extractor.name: self.extractor([photo])[0]} if self.extractor else {}

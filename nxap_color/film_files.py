@@ -18,7 +18,7 @@ from nxap_color.guidance import Hint
 from nxap_color.media import animations, ffmpeg, films
 from nxap_color.media.atomic import make_folder
 from nxap_color.media.segments import SEGMENT_FRAMES, SegmentStore
-from nxap_color.references import MATCHED_SIDE, name_some
+from nxap_color.references import matched_size, name_some
 from nxap_color.shots import find_shots
 from nxap_color.steady import MEMORY, SteadyColour
 from nxap_color.video import (
@@ -149,9 +149,7 @@ def _guide(colorizer, read, size, turns, fps, time_base, hints, end, **progress)
         with contextlib.closing(grays(colorizer.input_size(*size), "following hints")) as seen:
             carried = carry_hints(seen, hints, upright, SteadyColour(fps))
     if colorizer.references:
-        scale = min(1.0, MATCHED_SIDE / min(size))
-        small = tuple(max(1, round(side * scale)) for side in size)
-        with contextlib.closing(grays(small, "comparing with references")) as seen:
+        with contextlib.closing(grays(matched_size(*size), "comparing with references")) as seen:
             for shot in find_shots((gray for _, gray in seen), SteadyColour(fps), colorizer.references):
                 shown.update(shot.matches)
     return FilmGuide(carried, shown), _unseen(colorizer.references, shown)

@@ -110,8 +110,7 @@ def find_details(lightness: np.ndarray) -> Details:
     Args:
         lightness: float32 array (H, W), L in [0, 100].
     """
-    scale = MATCHED_SIDE / max(min(lightness.shape), max(lightness.shape) / MAX_MATCHED_ASPECT)
-    size = tuple(max(1, round(side * min(scale, 1.0))) for side in lightness.shape)
+    size = matched_size(*lightness.shape)
     gray = np.uint8(shrink(lightness[..., None], size)[..., 0] * 2.55)
     found, descriptors = cv2.SIFT_create(MAX_DETAILS, contrastThreshold=0.02).detectAndCompute(gray, None)
     if descriptors is None:
@@ -119,6 +118,13 @@ def find_details(lightness: np.ndarray) -> Details:
     places = np.float32([each.pt for each in found]).reshape(-1, 2)
     clearest = np.argsort([-each.response for each in found], kind="stable")
     return Details((places[clearest] + 0.5) / min(size), descriptors[clearest])
+
+
+def matched_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size (h, w) at which details are looked for in a picture of `height` x `width` pixels."""
+    scale = MATCHED_SIDE / max(min(height, width), max(height, width) / MAX_MATCHED_ASPECT)
+    height, width = (max(1, round(side * min(scale, 1.0))) for side in (height, width))
+    return height, width
 
 
 def match_details(
@@ -157,12 +163,15 @@ def refer_to_matches(answer: np.ndarray, matches: Sequence[Match], gain: float) 
 
     Args:
         answer: float32 array (h, w, 2 + HINT_CHANNELS), what it answers to the picture at one look.
-        matches: one `Match` or more.
+        matches: `Match`es; without any it gets the network's own colours.
         gain: by how much its colours are amplified.
 
     Returns:
         float32 array (h, w, 2), ab units.
     """
+    ab = amplify_colours(answer[..., :2], gain)
+    if not matches:
+        return ab
     is_placed = any(match.transform is not None for match in matches)
     if is_placed:  # the others tell less
         matches = [match for match in matches if match.transform is not None]
@@ -182,7 +191,6 @@ def refer_to_matches(answer: np.ndarray, matches: Sequence[Match], gain: float) 
     if not is_placed:
         asked[:, :2] = known[:, :2] = 0.0
     weights = weigh_known(known, missing, noise=REFERENCE_NOISE)
-    ab = amplify_colours(answer[..., :2], gain)
     return ab + spread(asked, known, weights).reshape(ab.shape)
 
 

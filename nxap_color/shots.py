@@ -50,8 +50,10 @@ def find_shots(
         if references and (number - start) % STEP == 0:
             details = find_details(gray_to_lightness(gray))
             for index, reference in enumerate(references):
-                is_sought = (number - start) % SEARCH_STEP == 0 and _may_show(reference, details)
-                if (index in sightings or is_sought) and (match := reference.match(details)):
+                is_due = index in sightings or (
+                    (number - start) % SEARCH_STEP == 0 and _may_show(reference, details)
+                )
+                if is_due and (match := reference.match(details)):
                     sightings.setdefault(index, []).append((number, match))
         end = number + 1
     if end:

@@ -143,10 +143,7 @@ def follow_colours(
             if frame.is_broken and steady.previous is not None:
                 ab, is_cut = steady.previous[1], False
             else:
-                if matches := guide.references.get(number):
-                    ab = refer_to_matches(answer, matches, colorizer.gain)
-                else:
-                    ab = colorizer.amplify(answer[..., :2])
+                ab = refer_to_matches(answer, guide.references.get(number, ()), colorizer.gain)
                 ab, is_cut = steady.follow(gray, _keep_to(hints, ab, likeness, gray, size))
             # Once more, exactly: what moves takes some of the colours with it that were there before.
             ab = _keep_to(hints, ab, likeness, lightness, size)

@@ -215,12 +215,11 @@ def _colorize_alone(task: Task, colorizer: Colorizer, crf: int, quiet: bool, tol
     from nxap_color import film_files  # here, since a photo needs none of it
 
     job, notes = task.job, []
+    hints = told.for_input() if told else ()
     is_animation = job.kind == "GIF" or task.contents is not None and task.contents.is_animation
     if job.target in task.wanted and is_animation:
-        hints = told.for_input() if told else ()
         notes += film_files.colorize_animation(colorizer, job.source, job.target, quiet=quiet, hints=hints)
     elif job.target in task.wanted and job.kind == "film":
-        hints = told.for_input() if told else ()
         notes += film_files.colorize_video(colorizer, job.source, job.target, crf, quiet=quiet, hints=hints)
     elif job.target in task.wanted:
         pages = (Photo(colorizer.colorize(p.rgb), p.alpha, p.metadata) for p in read_pages(job.source))
